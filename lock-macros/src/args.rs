@@ -1,0 +1,537 @@
+//! The arguments of the attribute.
+//!
+//! Two steps: [`Given::parse`] reads what is written and goes on after a mistake, so that several are reported at once;
+//! [`Given::build`] looks at the arguments together, and at the function.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Expr, ExprClosure, ExprLit, Ident, Lit, LitStr, Path, Token};
+
+use crate::item::{LockFn, Scope};
+use crate::template::{Role, Template};
+use crate::{duration, suggest};
+
+/// Every argument, with a value to show to those who got it wrong.
+const ARGUMENTS: [(&str, &str); 12] = [
+    ("key", "\"order:{id}\""),
+    ("ttl", "\"5s\""),
+    ("wait", "\"2s\""),
+    ("retry", "Retry::none()"),
+    ("on_busy", "\"skip\""),
+    ("on_error", "|error| panic!(\"{error}\")"),
+    ("release", "\"background\""),
+    ("guard", "lock"),
+    ("metadata", "\"worker {id}\""),
+    ("name", "\"settle order\""),
+    ("manager", "self.locks"),
+    ("crate", "::lock_runtime"),
+];
+
+/// The arguments, complete and checked.
+pub(crate) struct Args {
+    pub(crate) key: Text,
+    pub(crate) ttl: Time,
+    pub(crate) options: Options,
+}
+
+/// The arguments that may be left out.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) wait: Option<Time>,
+    pub(crate) retry: Option<Expr>,
+    pub(crate) on_busy: Option<OnBusy>,
+    pub(crate) on_error: Option<ExprClosure>,
+    pub(crate) release_in_background: bool,
+    pub(crate) guard: Option<Ident>,
+    pub(crate) metadata: Option<Text>,
+    pub(crate) name: Option<LitStr>,
+    pub(crate) manager: Option<Expr>,
+    pub(crate) crate_path: Option<Path>,
+}
+
+/// A template, checked here, or an expression, which is rustc's business.
+pub(crate) enum Text {
+    Template(Template),
+    Expr(Expr),
+}
+
+/// A literal duration, checked here, or an expression, which is rustc's business.
+pub(crate) enum Time {
+    Millis(u64),
+    Expr(Expr),
+}
+
+/// What the function does when somebody else holds the lock, if that is no error.
+pub(crate) enum OnBusy {
+    Skip,
+    Closure(ExprClosure),
+    Expr(Expr),
+}
+
+/// What is wrong, all of it.
+#[derive(Default)]
+pub(crate) struct Errors(Option<syn::Error>);
+
+impl Errors {
+    pub(crate) fn push(&mut self, error: syn::Error) {
+        match &mut self.0 {
+            Some(errors) => errors.combine(error),
+            None => self.0 = Some(error),
+        }
+    }
+
+    pub(crate) fn keep<T>(&mut self, result: syn::Result<T>) -> Option<T> {
+        result.map_err(|error| self.push(error)).ok()
+    }
+
+    pub(crate) fn into_result<T>(self, value: Option<T>) -> syn::Result<T> {
+        match (self.0, value) {
+            (Some(errors), _) => Err(errors),
+            (None, Some(value)) => Ok(value),
+            (None, None) => Err(syn::Error::new(Span::call_site(), "`#[distributed_lock]` cannot be used here")),
+        }
+    }
+}
+
+/// The arguments as they are written, those with mistakes left out.
+#[derive(Default)]
+pub(crate) struct Given {
+    /// The names of all, with their places; those with mistakes as well. A misspelt name counts for the one it resembles,
+    /// which is not missing then.
+    names: Vec<Ident>,
+    key: Option<Text>,
+    ttl: Option<Time>,
+    options: Options,
+}
+
+impl Given {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut given = Self::default();
+        let parser = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                if let Err(error) = given.argument(input) {
+                    errors.push(error);
+                    skip_argument(input)?;
+                }
+                if !input.is_empty() && input.parse::<Token![,]>().is_err() {
+                    errors.push(input.error("expected `,` between two arguments"));
+                    skip_argument(input)?;
+                    input.parse::<Option<Token![,]>>()?;
+                }
+            }
+            Ok(())
+        };
+        let parsed = parser.parse2(tokens);
+        errors.keep(parsed);
+        given
+    }
+
+    fn argument(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
+        if !input.peek(Ident::peek_any) {
+            return Err(match input.fork().parse::<LitStr>() {
+                Ok(text) => syn::Error::new(text.span(), format!("name the argument: `key = {}`", source(&text))),
+                Err(_) => input.error("expected an argument, such as `ttl = \"5s\"`"),
+            });
+        }
+        let name = input.call(Ident::parse_any)?;
+        let known = ARGUMENTS.iter().find(|(known, _)| name == known);
+        let twice = self.names.contains(&name);
+        let meant = similar(&name).map_or_else(|| name.clone(), |meant| Ident::new(meant, name.span()));
+        self.names.push(meant);
+        if !input.peek(Token![=]) {
+            let Some((known, example)) = known else { return Err(unknown(&name)) };
+            let text = format!("`{known}` needs a value, such as `{known} = {example}`");
+            return Err(syn::Error::new(name.span(), text));
+        }
+        input.parse::<Token![=]>()?;
+        if input.is_empty() || input.peek(Token![,]) {
+            let example = known.map(|(_, example)| format!(", such as `{example}`")).unwrap_or_default();
+            return Err(syn::Error::new(name.span(), format!("the value of `{name}` is missing{example}")));
+        }
+        let value = peel(input.parse()?);
+        if twice {
+            return Err(syn::Error::new(name.span(), format!("`{name}` specified more than once")));
+        }
+        self.set(&name, value)
+    }
+
+    fn set(&mut self, name: &Ident, value: Expr) -> syn::Result<()> {
+        let options = &mut self.options;
+        match name.to_string().as_str() {
+            "key" => self.key = Some(text(value, Role::Key)?),
+            "ttl" => self.ttl = Some(time(value, name, duration::lease)?),
+            "wait" => options.wait = Some(time(value, name, duration::wait)?),
+            "retry" => options.retry = Some(value),
+            "on_busy" => options.on_busy = on_busy(value)?,
+            "on_error" => options.on_error = Some(closure(value)?),
+            "release" => {
+                let keyword = string(&value, || "`release` is `\"wait\"` or `\"background\"`".to_owned())?;
+                options.release_in_background = choose(&keyword, name, ["wait", "background"])? == "background";
+            }
+            "guard" => options.guard = Some(binding(&value)?),
+            "metadata" => options.metadata = Some(text(value, Role::Metadata)?),
+            "name" => options.name = Some(label(&value)?),
+            "manager" => options.manager = Some(value),
+            "crate" => options.crate_path = Some(absolute(value)?),
+            _ => return Err(unknown(name)),
+        }
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|given| given == name)
+    }
+
+    /// Looks at the arguments together, and at the function.
+    pub(crate) fn build(self, item: Option<&LockFn>, errors: &mut Errors) -> Option<Args> {
+        if !self.has("key") {
+            errors.push(syn::Error::new(
+                Span::call_site(),
+                "missing `key`\nhelp: say what to lock, such as `key = \"order:{id}\"`",
+            ));
+        }
+        if !self.has("ttl") {
+            errors.push(syn::Error::new(
+                Span::call_site(),
+                "missing `ttl`\nhelp: say how long the lock may be held, such as `ttl = \"5s\"`",
+            ));
+        }
+        if let Some(item) = item {
+            self.check(item, errors);
+        }
+        Some(Args { key: self.key?, ttl: self.ttl?, options: self.options })
+    }
+
+    fn check(&self, item: &LockFn, errors: &mut Errors) {
+        let scope = Scope::of(&item.sig);
+        for text in [&self.key, &self.options.metadata].into_iter().flatten() {
+            if let Text::Template(template) = text {
+                template.unknown_names(&scope).for_each(|error| errors.push(error));
+            }
+        }
+        if let Some(guard) = &self.options.guard
+            && scope.has_parameter(guard)
+        {
+            let text = format!("`{guard}` is a parameter already: give the guard another name");
+            errors.push(syn::Error::new(guard.span(), text));
+        }
+        errors.keep(item.check_output(self.has("on_error")));
+    }
+}
+
+/// Goes on at the next argument after a mistake: at the comma before a name, or at the end.
+fn skip_argument(input: ParseStream<'_>) -> syn::Result<()> {
+    while !input.is_empty() {
+        if input.peek(Token![,]) && (input.peek2(Ident::peek_any) || input.peek2(syn::parse::End)) {
+            break;
+        }
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    ARGUMENTS.iter().map(|(name, _)| *name)
+}
+
+/// The argument that was probably meant; of a correct name, itself.
+fn similar(name: &Ident) -> Option<&'static str> {
+    suggest::similar(&name.to_string(), names())
+}
+
+fn unknown(name: &Ident) -> syn::Error {
+    let text = match similar(name) {
+        Some(similar) => format!("unknown argument `{name}`; a similar argument exists: `{similar}`"),
+        None => format!("unknown argument `{name}`; expected {}", suggest::list(names(), "or")),
+    };
+    syn::Error::new(name.span(), text)
+}
+
+/// What stands inside of parentheses, and of the invisible ones around a fragment of `macro_rules!`. A literal left in
+/// there would be taken for an expression, its placeholders for text, and every call would share one lock.
+pub(crate) fn peel(expr: Expr) -> Expr {
+    match expr {
+        Expr::Group(group) => peel(*group.expr),
+        Expr::Paren(paren) => peel(*paren.expr),
+        Expr::Reference(reference) => match peel(*reference.expr) {
+            literal @ Expr::Lit(_) => literal,
+            expr => Expr::Reference(syn::ExprReference { expr: Box::new(expr), ..reference }),
+        },
+        expr => expr,
+    }
+}
+
+/// The literal as it is written.
+fn source(literal: &LitStr) -> String {
+    literal.to_token_stream().to_string()
+}
+
+pub(crate) fn string(value: &Expr, otherwise: impl FnOnce() -> String) -> syn::Result<LitStr> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => Ok(literal.clone()),
+        _ => Err(syn::Error::new_spanned(value, otherwise())),
+    }
+}
+
+fn text(value: Expr, role: Role) -> syn::Result<Text> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => Template::parse(&literal, role).map(Text::Template),
+        Expr::Lit(_) => Err(syn::Error::new_spanned(&value, "expected text in quotes, such as `\"order:{id}\"`")),
+        Expr::Macro(call) if call.mac.path.is_ident("concat") => Err(syn::Error::new_spanned(
+            call,
+            "the placeholders in `concat!` would not be seen: write the template as one literal",
+        )),
+        expr => Ok(Text::Expr(expr)),
+    }
+}
+
+fn time(value: Expr, name: &Ident, check: fn(&str) -> Result<u64, String>) -> syn::Result<Time> {
+    let Expr::Lit(ExprLit { lit, .. }) = &value else { return Ok(Time::Expr(value)) };
+    let text = match lit {
+        Lit::Str(text) => {
+            return check(&text.value()).map(Time::Millis).map_err(|flaw| syn::Error::new(text.span(), flaw));
+        }
+        Lit::Int(number) if number.suffix().is_empty() => {
+            format!("write the unit: `{name} = \"{number}s\"`, or another of `ms`, `s`, `m`, `h` and `d`")
+        }
+        Lit::Int(number) => format!("write the duration in quotes: `{name} = \"{number}\"`"),
+        Lit::Float(_) => format!("write whole numbers with units: `{name} = \"1s500ms\"`"),
+        _ => format!("expected a duration, such as `{name} = \"5s\"`"),
+    };
+    Err(syn::Error::new(lit.span(), text))
+}
+
+/// The one of `keywords` that was written.
+fn choose<'a, const N: usize>(literal: &LitStr, name: &Ident, keywords: [&'a str; N]) -> syn::Result<&'a str> {
+    let value = literal.value();
+    if let Some(keyword) = keywords.into_iter().find(|keyword| *keyword == value) {
+        return Ok(keyword);
+    }
+    let quoted: Vec<String> = keywords.iter().map(|keyword| format!("\"{keyword}\"")).collect();
+    let text = match suggest::similar(&value, keywords) {
+        Some(similar) => format!("unknown value for `{name}`; a similar one exists: `\"{similar}\"`"),
+        None => {
+            format!("unknown value for `{name}`; expected {}", suggest::list(quoted.iter().map(String::as_str), "or"))
+        }
+    };
+    Err(syn::Error::new(literal.span(), text))
+}
+
+fn on_busy(value: Expr) -> syn::Result<Option<OnBusy>> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => {
+            let name = Ident::new("on_busy", literal.span());
+            let keyword = choose(&literal, &name, ["error", "skip"]).map_err(|error| {
+                let help = "help: to do something else, write a closure: `on_busy = |busy| …`";
+                syn::Error::new(error.span(), format!("{error}\n{help}"))
+            })?;
+            Ok((keyword == "skip").then_some(OnBusy::Skip))
+        }
+        Expr::Closure(closure) => Ok(Some(OnBusy::Closure(closure))),
+        expr => Ok(Some(OnBusy::Expr(expr))),
+    }
+}
+
+fn closure(value: Expr) -> syn::Result<ExprClosure> {
+    match value {
+        Expr::Closure(closure) => Ok(closure),
+        Expr::Path(path) => {
+            let name = written(&path);
+            let text = format!("`on_error` is a closure: write `on_error = |error| {name}(error)`");
+            Err(syn::Error::new_spanned(path, text))
+        }
+        value => Err(syn::Error::new_spanned(value, "`on_error` is a closure: write `on_error = |error| …`")),
+    }
+}
+
+/// A name for the guard, with the place and the hygiene that the user gave it.
+fn binding(value: &Expr) -> syn::Result<Ident> {
+    let name = match value {
+        Expr::Path(path) if path.attrs.is_empty() && path.qself.is_none() => path.path.get_ident(),
+        _ => None,
+    };
+    if let Some(name) = name.filter(|name| *name != "self" && *name != "Self" && *name != "crate" && *name != "super") {
+        return Ok(name.clone());
+    }
+    let text = match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if syn::parse_str::<Ident>(&text.value()).is_ok() => {
+            format!("write the name without quotes: `guard = {}`", text.value())
+        }
+        _ => "`guard` names a variable: write `guard = lock`".to_owned(),
+    };
+    Err(syn::Error::new_spanned(value, text))
+}
+
+/// A label must be the same in every call, or it fills the memory of whatever counts by it.
+fn label(value: &Expr) -> syn::Result<LitStr> {
+    let label = string(value, || "`name` is text in quotes, such as `name = \"settle order\"`".to_owned())?;
+    if label.value().trim().is_empty() {
+        return Err(syn::Error::new(label.span(), "the name is empty: leave `name` out to use the key template"));
+    }
+    if label.value().contains(['{', '}']) {
+        let text = "`name` is the same for every call, so it takes no placeholders; \
+                    what differs goes into `key` or `metadata`";
+        return Err(syn::Error::new(label.span(), text));
+    }
+    Ok(label)
+}
+
+/// `::a::b`, `crate::a` or `$crate::a`: what means the same in every module.
+fn absolute(value: Expr) -> syn::Result<Path> {
+    let path = match value {
+        Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => path.path,
+        value => return Err(syn::Error::new_spanned(value, "`crate` is a path, such as `crate = ::lock_runtime`")),
+    };
+    let first = path.segments.first().map(|first| first.ident.to_string()).unwrap_or_default();
+    if path.leading_colon.is_some() || matches!(first.as_str(), "crate" | "$crate") {
+        return Ok(path);
+    }
+    let written = written(&path);
+    let fix = match first.as_str() {
+        "self" | "super" => "an absolute one, such as `crate::locks`".to_owned(),
+        _ => format!("`::{written}`, or `crate::{written}` for a module of this crate"),
+    };
+    Err(syn::Error::new_spanned(path, format!("`{written}` is a relative path: write {fix}")))
+}
+
+fn written(path: &impl ToTokens) -> String {
+    path.to_token_stream().to_string().replace(' ', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ARGUMENTS, Errors, Given};
+    use crate::item::LockFn;
+    use proc_macro2::TokenStream;
+    use quote::quote;
+
+    fn errors(args: TokenStream, item: TokenStream) -> Vec<String> {
+        let item: LockFn = syn::parse2(item).expect("a function");
+        let mut errors = Errors::default();
+        let args = Given::parse(args, &mut errors).build(Some(&item), &mut errors);
+        match errors.into_result(args) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.into_iter().map(|error| error.to_string()).collect(),
+        }
+    }
+
+    /// The errors of arguments beside a good key and ttl.
+    #[expect(clippy::needless_pass_by_value, reason = "the calls read better")]
+    fn beside(args: TokenStream) -> Vec<String> {
+        errors(
+            quote!(key = "a:{id}", ttl = "5s", #args),
+            quote!(
+                async fn f(id: u8) -> Result<(), E> {}
+            ),
+        )
+    }
+
+    #[track_caller]
+    fn one(args: TokenStream, expected: &str) {
+        assert_eq!(beside(args), [expected]);
+    }
+
+    #[test]
+    fn every_argument_takes_the_value_that_is_shown_for_it() {
+        let args: Vec<String> = ARGUMENTS.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let args: TokenStream = args.join(", ").parse().expect("tokens");
+        let item = quote!(
+            async fn f(&self, id: u8) -> Result<(), E> {}
+        );
+        assert_eq!(errors(args, item), Vec::<String>::new());
+    }
+
+    #[test]
+    fn several_mistakes_at_once() {
+        let found = errors(
+            quote!(kye = "order:{id}", ttl = 5, wait = "2 s", wait = "2s", guard = id, on_busy = "skipp"),
+            quote!(
+                async fn f(id: u8) {}
+            ),
+        );
+        assert_eq!(found.len(), 7, "{found:#?}");
+        let after_bad_syntax = errors(
+            quote!(key = "order:{idd}", retry = +, ttl, wait, manager =),
+            quote!(
+                async fn f(id: u8) -> Result<(), E> {}
+            ),
+        );
+        assert_eq!(after_bad_syntax.len(), 5, "{after_bad_syntax:#?}");
+    }
+
+    #[test]
+    fn literals_are_found_in_parentheses_and_groups() {
+        let group = proc_macro2::Group::new(proc_macro2::Delimiter::None, quote!("a:{nobody}"));
+        for key in [quote!(#group), quote!(("a:{nobody}")), quote!(&("a:{nobody}"))] {
+            let item = quote!(
+                async fn f(id: u8) -> Result<(), E> {}
+            );
+            assert_eq!(
+                errors(quote!(key = #key, ttl = "5s"), item),
+                ["`{nobody}`: no parameter is called `nobody`; there is `id`"]
+            );
+        }
+    }
+
+    #[test]
+    fn names() {
+        one(quote!(on_bsuy = "skip"), "unknown argument `on_bsuy`; a similar argument exists: `on_busy`");
+        one(quote!(ttl = "6s"), "`ttl` specified more than once");
+        one(quote!(wait), "`wait` needs a value, such as `wait = \"2s\"`");
+        one(quote!(wait("2s")), "`wait` needs a value, such as `wait = \"2s\"`");
+        one(quote!("order:{id}"), "name the argument: `key = \"order:{id}\"`");
+        one(quote!(wait = "2s" guard = lock), "expected `,` between two arguments");
+        assert!(beside(quote!(timeout = "2s"))[0].starts_with("unknown argument `timeout`; expected `key`, `ttl`"));
+    }
+
+    #[test]
+    fn durations() {
+        one(quote!(wait = 5), "write the unit: `wait = \"5s\"`, or another of `ms`, `s`, `m`, `h` and `d`");
+        one(quote!(wait = 5s), "write the duration in quotes: `wait = \"5s\"`");
+        one(quote!(wait = 1.5), "write whole numbers with units: `wait = \"1s500ms\"`");
+        one(quote!(wait = true), "expected a duration, such as `wait = \"5s\"`");
+    }
+
+    #[test]
+    fn keywords() {
+        one(quote!(release = "wiat"), "unknown value for `release`; a similar one exists: `\"wait\"`");
+        one(quote!(release = "never"), "unknown value for `release`; expected `\"wait\"` or `\"background\"`");
+        one(quote!(release = background), "`release` is `\"wait\"` or `\"background\"`");
+    }
+
+    #[test]
+    fn closures() {
+        one(quote!(on_error = log::it), "`on_error` is a closure: write `on_error = |error| log::it(error)`");
+        one(quote!(on_error = 5), "`on_error` is a closure: write `on_error = |error| …`");
+    }
+
+    #[test]
+    fn guards() {
+        one(quote!(guard = id), "`id` is a parameter already: give the guard another name");
+        one(quote!(guard = "lock"), "write the name without quotes: `guard = lock`");
+        one(quote!(guard = a::b), "`guard` names a variable: write `guard = lock`");
+        one(quote!(guard = self), "`guard` names a variable: write `guard = lock`");
+    }
+
+    #[test]
+    fn paths() {
+        one(
+            quote!(crate = locks),
+            "`locks` is a relative path: write `::locks`, or `crate::locks` for a module of this crate",
+        );
+        one(
+            quote!(crate = super::locks),
+            "`super::locks` is a relative path: write an absolute one, such as `crate::locks`",
+        );
+        assert!(beside(quote!(crate = crate::locks)).is_empty());
+    }
+
+    #[test]
+    fn labels() {
+        assert_eq!(beside(quote!(name = "order {id}")).len(), 1);
+        assert_eq!(beside(quote!(name = "")).len(), 1);
+        assert_eq!(beside(quote!(name = settle)).len(), 1);
+    }
+}

@@ -1,0 +1,212 @@
+//! The `#[distributed_lock]` attribute of the [`lock-runtime`](https://docs.rs/lock-runtime) crate, which re-exports it:
+//! depend on that one alone.
+
+#![cfg_attr(
+    not(test),
+    // A panic here is shown as "custom attribute panicked", over the whole function.
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
+use proc_macro::TokenStream;
+
+mod args;
+mod boxed;
+mod duration;
+mod expand;
+mod item;
+mod suggest;
+mod template;
+
+/// Runs an async function under a distributed lock.
+///
+/// ```
+/// use lock_runtime::{LockError, LockManager, distributed_lock};
+///
+/// struct Order { id: u64 }
+///
+/// #[distributed_lock(key = "order:{order.id}", ttl = "5s", wait = "2s")]
+/// async fn settle(order: Order) -> Result<u64, LockError> {
+///     // One call at a time gets here for each order, in all processes that share the store.
+///     Ok(order.id)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), LockError> {
+/// LockManager::in_memory().install().expect("the first manager of this process");
+/// assert_eq!(settle(Order { id: 42 }).await?, 42);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A call acquires the lock, runs the body, and releases the lock: when the body returns, when it leaves by `?`, when it
+/// panics, and when the call is dropped. If the lock cannot be had, the body does not run. If the lease ends while the body
+/// runs, the body is not polled any more: it is dropped at its current `.await`, and the call returns `LockError::Lost`.
+///
+/// # Arguments
+///
+/// | argument | value | default | meaning |
+/// |---|---|---|---|
+/// | `key` | template, or an expression that is `Into<LockKey>` | required | what to lock: the key in the store, exactly as written |
+/// | `ttl` | duration | required | length of the lease, from 10 ms to 30 days |
+/// | `wait` | duration | try once | how long to wait for a lock that somebody else holds |
+/// | `retry` | expression of type `Retry` | chosen by the store | how to ask again while waiting |
+/// | `on_busy` | `"error"`, `"skip"`, a closure <code>\|busy\| …</code>, or an expression | `"error"` | what the function returns when somebody else holds the lock |
+/// | `on_error` | a closure <code>\|error\| …</code> | `From<LockError>` | what it returns on every other failure of the lock |
+/// | `release` | `"wait"` or `"background"` | `"wait"` | whether the call waits until the lock is released |
+/// | `guard` | a name | | binds the `&LockGuard` in the body, for `remaining()`, `extend()`… |
+/// | `metadata` | template, or an expression that is `Into<String>` | `host:pid` | shown to those who find the lock busy |
+/// | `name` | text | the key template | label in spans and metrics |
+/// | `manager` | expression, such as `self.locks` | the task's, or else the installed one | which `LockManager` |
+/// | `crate` | absolute path | `::lock_runtime` | where the runtime is, if it is re-exported |
+///
+/// A duration is text such as `"500ms"`, `"5s"` or `"1m30s"` (units `ms`, `s`, `m`, `h`, `d`), or an expression of type
+/// `Duration`.
+///
+/// # Key templates
+///
+/// A placeholder is a parameter, or a field of one: `{id}`, `{order.customer.0}`, `{self.tenant}`, `{type}` for `r#type`. A
+/// name in capitals is a constant: `{TENANT}`. `{{` and `}}` stand for the characters themselves. Numbers may have a format:
+/// `{id:05}`, `{hash:08x}`.
+///
+/// Different values make different keys. In a value, the characters of the template's own text (letters and digits apart)
+/// are written as `%` and their code, and so are `%`, `{`, `}` and control characters; an ordinary id comes out unchanged.
+///
+/// ```
+/// # use lock_runtime::key;
+/// let (tenant, id) = ("a:b", 7);
+/// assert_eq!(key!("order:{tenant}:{id}").as_str(), "order:a%3Ab:7");
+/// ```
+///
+/// What could make one key of different values, or different keys of one value, does not compile: `{a}{b}`, `{a:?}`,
+/// `{a:.2}`, an `Option`, a `%` in the template, a placeholder that is an expression. Where more is needed, `key` takes any
+/// expression:
+///
+/// ```
+/// # use lock_runtime::{LockError, distributed_lock, key};
+/// #[distributed_lock(key = { let day = at.split('T').next().unwrap_or(at); key!("report:{day}") }, ttl = "1m")]
+/// async fn report(at: &str) -> Result<(), LockError> {
+///     # let _ = at;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Return types
+///
+/// No failure of the lock is dropped silently:
+///
+/// | failure | goes to |
+/// |---|---|
+/// | somebody else holds the lock, also after `wait` | `on_busy` if given, else as below |
+/// | any other `LockError` | `on_error` if given, else `Err(error.into())` |
+///
+/// So a function returns `Result<T, E>` where `E: From<LockError>`, under any alias, or has `on_error`:
+///
+/// ```
+/// # use lock_runtime::distributed_lock;
+/// #[distributed_lock(key = "sweep", ttl = "30s", on_busy = "skip", on_error = |error| eprintln!("not swept: {error}"))]
+/// async fn sweep() {
+///     // Another instance is at it? Then this one need not be.
+/// }
+/// ```
+///
+/// `"skip"` returns `()`, `None`, or an `Ok` of those. An expression in `on_busy` is evaluated only when the lock is busy; it
+/// owns the arguments as the body does, and may use `?` and `.await`. `on_error` runs when the body is gone, and what the
+/// body took with it. `-> impl Trait` is not possible, `-> Result<impl Trait, E>` is.
+///
+/// Anything else is an error at the return type:
+///
+/// ```compile_fail
+/// # use lock_runtime::distributed_lock;
+/// #[distributed_lock(key = "stock:{id}", ttl = "5s")]
+/// async fn stock(id: u64) -> u64 { // a lock failure cannot be reported through this type
+///     id
+/// }
+/// ```
+///
+/// The body's own result, or panic, always wins over trouble in the release.
+///
+/// # Equivalent code
+///
+/// ```
+/// # use lock_runtime::{LockError, distributed_lock};
+/// #[distributed_lock(key = "order:{id}", ttl = "5s", wait = "2s")]
+/// async fn settle(id: u64) -> Result<u64, LockError> {
+///     Ok(id * 2)
+/// }
+/// ```
+///
+/// does what this does, and one thing more: it stops the body when the lease ends.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use lock_runtime::{LockError, LockManager, key};
+/// async fn settle(locks: &LockManager, id: u64) -> Result<u64, LockError> {
+///     let guard = locks
+///         .lock(key!("order:{id}"))
+///         .ttl(Duration::from_secs(5))
+///         .wait(Duration::from_secs(2))
+///         .acquire()
+///         .await?;
+///     let output = async move { Ok(id * 2) }.await;
+///     guard.release().await.ok();
+///     output
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), LockError> {
+/// # assert_eq!(settle(&LockManager::in_memory(), 21).await?, 42);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Order of attributes
+///
+/// Attributes are expanded from the top. Put this one *above* `#[tokio::main]` and `#[tokio::test]`, which remove the `async`.
+/// `#[tracing::instrument]` above it measures the waiting as well, below it the body alone; `#[debug_handler]` and actix-web's
+/// `#[get("/")]` work in both places. Within `#[async_trait]` it goes on the methods. Twice on one function takes two locks,
+/// the lower one first.
+///
+/// # Order of drops
+///
+/// The locals of the body, and every argument that it uses, are dropped before the release is sent: a transaction is rolled
+/// back under the lock, not after it. Arguments that the body does not use are dropped after it.
+///
+/// # Cancellation
+///
+/// Dropping the call, as `timeout` and `select!` do, drops the body and then releases the lock in the background. So does the
+/// end of the lease, at any `.await` of the body: what the body does must be able to stop there. The future is `Send` if that of the
+/// function without the attribute is and what it returns is `Send`.
+///
+/// # What it does not guarantee
+///
+/// It is an advisory lease, not mutual exclusion by itself. A paused process, a blocked thread or a delayed packet can act
+/// after the lease ended, and so can the code between two `.await`s. A failover to a replica without the key, a restart
+/// without persistence, an eviction or a flush gives the lock away twice. Work that was spawned by the body goes on without
+/// the lock. If overlap would corrupt data, the place where the data is must refuse it. It is not exactly-once, and it is no
+/// access control: whoever can write the key can take it.
+#[proc_macro_attribute]
+pub fn distributed_lock(args: TokenStream, item: TokenStream) -> TokenStream {
+    expand::attribute(args.into(), &item.into()).into()
+}
+
+/// Makes a `LockKey` from a template, as the `key` argument of `#[distributed_lock]` does.
+///
+/// ```
+/// use lock_runtime::{LockKey, key};
+///
+/// struct Order { id: u64 }
+/// let order = Order { id: 42 };
+/// assert_eq!(key!("order:{order.id}"), LockKey::from("order:42"));
+/// ```
+///
+/// The names are those of variables in scope, fields of them, and constants. Everything else is as the attribute has it:
+/// different values make different keys, and what could break that does not compile.
+///
+/// ```compile_fail
+/// # use lock_runtime::key;
+/// let (user, order) = ("a", "b");
+/// key!("{user}{order}"); // nothing separates these two
+/// ```
+#[proc_macro]
+pub fn key(template: TokenStream) -> TokenStream {
+    expand::key(template.into()).into()
+}

@@ -1,0 +1,315 @@
+//! A held lock, and what is known of its lease.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::error::LockError;
+use crate::holder::Token;
+use crate::key::LockKey;
+use crate::lease::{Event, Lease, LostCause, MAX_TTL, MIN_TTL, Standing, whole_millis};
+use crate::manager::Shared;
+use crate::outstanding::Ticket;
+use crate::queue::Place;
+use crate::store::{Claim, Done, Extension};
+use crate::telemetry;
+
+/// One acquired claim and its lease, shared by the guard, the body that runs under it and the line before its key.
+pub(crate) struct Hold {
+    shared: Arc<Shared>,
+    claim: Claim,
+    state: Mutex<State>,
+    /// Held across every request about this claim: extensions and the release go one after the other, so that no
+    /// extension can be executed after the release was answered.
+    order: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    lease: Lease,
+    /// Woken when the lock is lost.
+    body: Option<Waker>,
+}
+
+impl Hold {
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    pub(crate) fn key(&self) -> &LockKey {
+        // A claim has at least one key.
+        &self.claim.keys[0]
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How long the lock may be believed in; zero when it is lost.
+    pub(crate) fn remaining(&self) -> Duration {
+        let now = self.shared.store.now();
+        self.state().lease.remaining(now)
+    }
+
+    /// How the lease stands now.
+    pub(crate) fn standing(&self) -> Standing {
+        self.on(Event::Tick)
+    }
+
+    /// How the lease stands now; `waker` is woken when it is lost by anything but the passing of time.
+    pub(crate) fn standing_for(&self, waker: &Waker) -> Standing {
+        let now = self.shared.store.now();
+        let mut state = self.state();
+        match &mut state.body {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        state.lease.on(Event::Tick, now)
+    }
+
+    /// Takes note of an event, and wakes the body if the lock is lost by it.
+    pub(crate) fn on(&self, event: Event) -> Standing {
+        let now = self.shared.store.now();
+        let mut state = self.state();
+        let standing = state.lease.on(event, now);
+        let body = if matches!(standing, Standing::Lost(_)) { state.body.take() } else { None };
+        // Wakers are foreign code: never under the lock.
+        drop(state);
+        if let Some(body) = body {
+            body.wake();
+        }
+        standing
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lost(&self, cause: LostCause) -> LockError {
+        LockError::Lost { key: self.key().clone(), cause, completed: false }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("claim", &self.claim).finish_non_exhaustive()
+    }
+}
+
+/// A held lock.
+///
+/// Dropping it gives the lock back in the background; [`release`](LockGuard::release) does so and waits for the answer. The
+/// guard does not stop anybody from working on after the lease has ended: that is what the attribute does. By hand, look at
+/// [`remaining`](LockGuard::remaining) before what must not happen twice.
+#[must_use = "dropping a guard gives the lock back"]
+pub struct LockGuard {
+    hold: Arc<Hold>,
+    place: Mutex<Option<Place>>,
+    /// Set when nothing is left to be done about the claim.
+    finished: AtomicBool,
+    /// Counts the guard until it is dropped; `shutdown` waits for it.
+    _counted: Ticket,
+}
+
+impl LockGuard {
+    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, lease: Lease) -> Self {
+        let counted = shared.guards.begin();
+        let hold = Arc::new(Hold {
+            shared,
+            claim,
+            state: Mutex::new(State { lease, body: None }),
+            order: tokio::sync::Mutex::new(()),
+        });
+        let place = hold.shared.queue.occupy(hold.key(), &hold);
+        Self { hold, place: Mutex::new(Some(place)), finished: AtomicBool::new(false), _counted: counted }
+    }
+
+    /// The key, as the store sees it.
+    #[must_use]
+    pub fn key(&self) -> &LockKey {
+        self.hold.key()
+    }
+
+    /// The token that proves the lock ours. Whoever knows it can release the lock: keep it out of logs.
+    #[must_use]
+    pub fn token(&self) -> &Token {
+        &self.hold.claim.token
+    }
+
+    /// What others read about this holder when they find the lock busy.
+    #[must_use]
+    pub fn metadata(&self) -> &str {
+        &self.hold.claim.metadata
+    }
+
+    /// How long the lock may still be believed in: what is left of the lease on this machine's clock, drift taken off. Zero
+    /// when the lease is over or known to be lost. Local: nothing is sent.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.hold.remaining()
+    }
+
+    /// Asks the store how long it will keep the lock. Zero when it is not ours any more.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Unavailable`] when the store cannot say.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop; nothing is changed.
+    pub async fn ttl(&self) -> Result<Duration, LockError> {
+        let left = self.hold.shared.store.remaining(&self.hold.claim).await;
+        let left = left.map_err(|source| LockError::Unavailable { key: self.key().clone(), source })?;
+        if left.is_none() {
+            self.hold.on(Event::NotOurs);
+        }
+        Ok(left.unwrap_or_default())
+    }
+
+    /// Makes sure that at least `ttl` is left. Never shortens the lease, and never brings back a lock that is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Lost`] when the lock is not ours any more, or the answer came only after the lease had ended: a body
+    /// under the attribute is dropped at its next `.await`. [`LockError::Unavailable`] when the store cannot say: the lease
+    /// then ends when it would have, and asking again is fine. [`LockError::Invalid`] for a `ttl` below 10 ms or above 30
+    /// days; nothing is sent then.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop; the extension may or may not take place, and is not counted on.
+    pub async fn extend(&self, ttl: Duration) -> Result<(), LockError> {
+        self.change_ttl(ttl, Extension::AtLeast).await
+    }
+
+    /// Sets the time that is left to exactly `ttl`, shorter or longer than it was. The local deadline is lowered before the
+    /// request is sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend`](LockGuard::extend). After [`LockError::Unavailable`] the lock counts as shortened, and cannot be
+    /// extended past that again until a later `set_ttl` succeeds: the request may still be executed.
+    ///
+    /// # Cancellation
+    ///
+    /// As after [`LockError::Unavailable`].
+    pub async fn set_ttl(&self, ttl: Duration) -> Result<(), LockError> {
+        self.change_ttl(ttl, Extension::Exactly).await
+    }
+
+    async fn change_ttl(&self, ttl: Duration, extension: Extension) -> Result<(), LockError> {
+        let ttl = checked_ttl(self.key(), ttl)?;
+        let hold = &*self.hold;
+        let _in_order = hold.order.lock().await;
+        let sent = hold.shared.store.now();
+        let before = match extension {
+            Extension::AtLeast => Event::Tick,
+            Extension::Exactly => Event::Shortening { sent, ttl },
+        };
+        if let Standing::Lost(cause) = hold.on(before) {
+            return Err(hold.lost(cause));
+        }
+        let after = match hold.shared.store.extend(&hold.claim, ttl, extension).await {
+            Ok(true) if extension == Extension::AtLeast => Event::Extended { sent, ttl },
+            Ok(true) => Event::Shortened { sent, ttl },
+            Ok(false) => Event::NotOurs,
+            Err(source) => return Err(LockError::Unavailable { key: self.key().clone(), source }),
+        };
+        match hold.on(after) {
+            Standing::Held { .. } => Ok(()),
+            Standing::Lost(cause) => {
+                telemetry::lost(self.key(), cause);
+                Err(hold.lost(cause))
+            }
+        }
+    }
+
+    /// Gives the lock back and waits for the store's answer.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Lost`] when it was not ours any more; somebody else's lock is left alone.
+    /// [`LockError::Unavailable`] when the store did not answer in time; the release is then repeated in the background
+    /// until the lease is over.
+    ///
+    /// # Cancellation
+    ///
+    /// When the future is dropped, the release goes on in the background.
+    pub async fn release(self) -> Result<(), LockError> {
+        self.give_back().await
+    }
+
+    /// As [`release`](Self::release), for a guard that cannot be moved.
+    pub(crate) async fn give_back(&self) -> Result<(), LockError> {
+        let hold = &*self.hold;
+        let _in_order = hold.order.lock().await;
+        match hold.shared.store.release(&hold.claim).await {
+            Ok(ours) => {
+                self.finish();
+                if ours {
+                    return Ok(());
+                }
+                Err(hold.lost(match hold.standing() {
+                    Standing::Lost(cause) => cause,
+                    Standing::Held { .. } => LostCause::Gone,
+                }))
+            }
+            Err(source) => {
+                self.give_back_later();
+                Err(LockError::Unavailable { key: self.key().clone(), source })
+            }
+        }
+    }
+
+    /// Gives the lock back in the background.
+    pub(crate) fn give_back_later(&self) {
+        if !self.finished.swap(true, Ordering::AcqRel) {
+            // The line learns of it when it is done: the next in it would only find the lock busy before.
+            let place = self.take_place();
+            self.hold.shared.store.abandon(self.hold.claim.clone(), Done::then(move || drop(place)));
+        }
+    }
+
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
+    }
+
+    fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        drop(self.take_place());
+    }
+
+    fn take_place(&self) -> Option<Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        self.give_back_later();
+    }
+}
+
+impl fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard")
+            .field("key", self.key())
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}
+
+/// `ttl` in whole milliseconds, if it is one that a lease can have.
+pub(crate) fn checked_ttl(key: &LockKey, ttl: Duration) -> Result<Duration, LockError> {
+    let reason = if ttl < MIN_TTL {
+        "a ttl below 10 ms leaves no time to work in; `PEXPIRE 0` would even delete the key"
+    } else if ttl > MAX_TTL {
+        "a ttl above 30 days is no lease; use a shorter one and extend it"
+    } else {
+        return Ok(whole_millis(ttl));
+    };
+    Err(LockError::Invalid { key: key.clone(), reason: reason.into() })
+}

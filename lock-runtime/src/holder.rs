@@ -1,0 +1,133 @@
+//! Who holds a lock: the token, what is stored with it, and what others read from it.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use uuid::Uuid;
+
+/// The number of characters of a token.
+const LENGTH: usize = 32;
+
+/// The random value that proves a lock is ours: a version 4 UUID as 32 hexadecimal characters, made anew for every
+/// acquisition.
+///
+/// Whoever knows it can release the lock, so `Debug` shows only its beginning, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// A fresh token. Never one per process or per object: the late release of one hold would end the next.
+    pub(crate) fn fresh() -> Self {
+        let mut buffer = [0; LENGTH];
+        Self(Arc::from(&*Uuid::new_v4().simple().encode_lower(&mut buffer)))
+    }
+
+    /// The whole token. Keep it out of logs.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({}…)", self.0.get(..6).unwrap_or_default())
+    }
+}
+
+/// Who holds a lock that somebody else asked for, as far as the stored value tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// What the holder stored for others to read; by default `host:pid`. `None` when the value was not written by this
+    /// library, or without metadata.
+    pub metadata: Option<String>,
+    /// Whether the lock is held through the same [`LockManager`](crate::LockManager).
+    pub this_process: bool,
+}
+
+impl Holder {
+    /// Reads a stored value. `local` is the token under which this manager holds the key, if it does.
+    pub(crate) fn read(value: &str, local: Option<&Token>) -> Self {
+        let (token, metadata) = split(value);
+        let this_process = token.is_some() && token == local.map(Token::as_str);
+        Self { metadata: metadata.map(str::to_owned), this_process }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.metadata, self.this_process) {
+            (Some(metadata), true) => write!(f, "this process ({metadata})"),
+            (None, true) => f.write_str("this process"),
+            (Some(metadata), false) => f.write_str(metadata),
+            (None, false) => f.write_str("another client, which left no name"),
+        }
+    }
+}
+
+/// The token and the metadata of a stored value; neither, when it is not of our making.
+fn split(value: &str) -> (Option<&str>, Option<&str>) {
+    let (head, metadata) = match value.split_once(' ') {
+        Some((head, metadata)) => (head, Some(metadata)),
+        None => (value, None),
+    };
+    let ours = head.len() == LENGTH && head.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if ours { (Some(head), metadata) } else { (None, None) }
+}
+
+/// The metadata stored when a call names none: `host:pid`.
+pub(crate) fn this_process() -> Arc<str> {
+    static NAME: LazyLock<Arc<str>> = LazyLock::new(|| format!("{}:{}", host(), std::process::id()).into());
+    NAME.clone()
+}
+
+#[cfg(unix)]
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+fn host() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "unknown-host".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_fresh_hexadecimal_and_hidden() {
+        let token = Token::fresh();
+        assert_ne!(token, Token::fresh());
+        assert_eq!(token.as_str().len(), LENGTH);
+        assert_eq!(split(token.as_str()), (Some(token.as_str()), None));
+        assert!(!format!("{token:?}").contains(token.as_str()));
+    }
+
+    #[test]
+    fn a_stored_value_names_its_holder() {
+        let token = Token::fresh();
+        let value = format!("{} web-1:4711 with spaces", token.as_str());
+        let theirs = Holder::read(&value, None);
+        assert_eq!(theirs.to_string(), "web-1:4711 with spaces");
+        let ours = Holder::read(&value, Some(&token));
+        assert_eq!(ours.to_string(), "this process (web-1:4711 with spaces)");
+        assert!(!Holder::read(&value, Some(&Token::fresh())).this_process);
+    }
+
+    #[test]
+    fn the_value_of_another_library_is_not_shown() {
+        // It may be a secret token of 22 or 40 characters: never repeat it.
+        let foreign = Holder::read("iVw3l2XjJmOq3bFv1u9t6A", None);
+        assert_eq!(foreign.to_string(), "another client, which left no name");
+        assert_eq!(foreign.metadata, None);
+        let upper = Holder::read(&"A".repeat(32), None);
+        assert_eq!(upper.metadata, None);
+    }
+
+    #[test]
+    fn this_process_is_named_by_host_and_pid() {
+        assert!(this_process().ends_with(&format!(":{}", std::process::id())));
+    }
+}

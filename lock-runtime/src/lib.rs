@@ -1,0 +1,43 @@
+#![doc = include_str!("../../README.md")]
+
+mod attribute;
+mod body;
+mod clock;
+mod error;
+mod guard;
+mod holder;
+mod key;
+mod lease;
+mod manager;
+mod outstanding;
+mod queue;
+mod request;
+mod retry;
+pub mod store;
+mod telemetry;
+mod timer;
+
+pub use crate::attribute::{FromLockError, LockOutput, Skip};
+pub use crate::clock::Moment;
+pub use crate::error::{Busy, LockError, SetupError, StoreError, StoreErrorKind};
+pub use crate::guard::LockGuard;
+pub use crate::holder::{Holder, Token};
+pub use crate::key::{KeyPart, LockKey};
+pub use crate::lease::LostCause;
+pub use crate::manager::{LockManager, LockManagerBuilder};
+pub use crate::request::LockRequest;
+pub use crate::retry::{Delays, Retry};
+pub use crate::store::Store;
+#[cfg(feature = "macros")]
+pub use lock_macros::{distributed_lock, key};
+
+/// What the expansion names. Not for use by hand: it changes without notice, and the macro crate is pinned to the version.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::attribute::{BusyBranch, Call, LockOutput, Never, Outcome, Request, Skip, Start, call, run};
+    pub use crate::error::Busy;
+    pub use crate::guard::LockGuard;
+    pub use crate::key::{KeyPart, KeyWriter, LockKey};
+    pub use crate::manager::LockManager;
+    pub use crate::retry::Retry;
+}

@@ -1,0 +1,243 @@
+//! The lock manager: one store, the lines before its keys, and how a call finds it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::key::LockKey;
+use crate::lease::Event;
+use crate::outstanding::Outstanding;
+use crate::queue::Queue;
+use crate::request::LockRequest;
+use crate::store::memory::MemoryStore;
+use crate::store::{Done, Store};
+use crate::timer;
+
+/// The manager of the whole process.
+static INSTALLED: OnceLock<LockManager> = OnceLock::new();
+
+tokio::task_local! {
+    /// The manager of the current task.
+    static SCOPED: LockManager;
+}
+
+/// Where locks are asked for: a store, and the lines of this process before its keys.
+///
+/// A cheap clone of a handle: all clones are one manager. The attribute uses the one that it is given by `manager = …`,
+/// else the one of the task's [`scope`](LockManager::scope), else the one that is [installed](LockManager::install).
+///
+/// ```
+/// use std::time::Duration;
+/// use lock_runtime::{LockError, LockManager};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), LockError> {
+/// let manager = LockManager::in_memory();
+/// let guard = manager.lock("order:42").ttl(Duration::from_secs(5)).acquire().await?;
+/// // … work on order 42 …
+/// guard.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct LockManager {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a manager, and the guards that it gave out, have in common.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) guards: Outstanding,
+    /// Whether `shutdown` was called.
+    pub(crate) closed: watch::Sender<bool>,
+    pub(crate) key_prefix: Box<str>,
+    shutdown_grace: Duration,
+}
+
+impl Shared {
+    /// The error of every acquisition after `shutdown`.
+    pub(crate) fn closed_error() -> StoreError {
+        StoreError::new(StoreErrorKind::ShutDown, "the lock manager was shut down and gives out no locks any more")
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Resolves when `shutdown` is called.
+    pub(crate) async fn closing(&self) {
+        let mut closed = self.closed.subscribe();
+        // The sender lives in `self`: it cannot be gone.
+        let _ = closed.wait_for(|closed| *closed).await;
+    }
+}
+
+impl LockManager {
+    /// A manager of locks in the memory of this process: for tests, and for programs of one process.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::builder(MemoryStore::new()).build()
+    }
+
+    /// A manager of locks on the Redis server at `redis://[user:password@]host[:port][/database]`, which is asked for a
+    /// sign of life first.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] when the URL cannot be understood, [`SetupError::Unreachable`] when the server does not
+    /// answer within a second, or refuses us. To start without the server, use
+    /// [`connect_lazy`](LockManager::connect_lazy).
+    #[cfg(feature = "redis")]
+    pub async fn connect(url: &str) -> Result<Self, SetupError> {
+        let store = crate::store::redis::RedisStore::open(url)?;
+        store.ping().await?;
+        Ok(Self::builder(store).build())
+    }
+
+    /// A manager of locks on the Redis server at `redis://[user:password@]host[:port][/database]`, which is connected to
+    /// when the first lock is asked for. Synchronous, so that it can initialise a `static`.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] when the URL cannot be understood.
+    #[cfg(feature = "redis")]
+    pub fn connect_lazy(url: &str) -> Result<Self, SetupError> {
+        Ok(Self::builder(crate::store::redis::RedisStore::open(url)?).build())
+    }
+
+    /// Builds a manager of locks in `store`, where the defaults do not fit.
+    pub fn builder(store: impl Store) -> LockManagerBuilder {
+        LockManagerBuilder {
+            store: Arc::new(store),
+            key_prefix: Box::default(),
+            shutdown_grace: Duration::from_secs(5),
+        }
+    }
+
+    /// Asks for the lock `key`; the builder that is returned ends in [`acquire`](LockRequest::acquire).
+    pub fn lock(&self, key: impl Into<LockKey>) -> LockRequest<()> {
+        LockRequest::new(Some(self.clone()), key.into())
+    }
+
+    /// Makes this the manager of the whole process, for all calls that neither name one nor run in a
+    /// [`scope`](LockManager::scope). Once, at start-up; not in tests, which share the process.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::AlreadyInstalled`] when there is one.
+    pub fn install(&self) -> Result<(), SetupError> {
+        INSTALLED.set(self.clone()).map_err(|_| SetupError::AlreadyInstalled)
+    }
+
+    /// Runs `future` with this as the manager of its task. Tasks spawned inside do not inherit it.
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        SCOPED.scope(self.clone(), future)
+    }
+
+    /// The manager that a call uses which names none: the task's, else the installed one.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        SCOPED.try_with(Self::clone).ok().or_else(|| INSTALLED.get().cloned())
+    }
+
+    /// Ends the work with locks: refuses new ones from here on, and calls that wait get
+    /// [`LockError::Unavailable`](crate::LockError::Unavailable). What holds a lock may finish within the grace period (see
+    /// [`shutdown_grace`](LockManagerBuilder::shutdown_grace)); after it, bodies under the attribute are dropped at their
+    /// current `.await` with [`LockError::Lost`](crate::LockError::Lost), and all locks are given back. Returns when the
+    /// store has answered, or after at most another grace period.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future leaves the manager closed, and gives back nothing by force.
+    pub async fn shutdown(&self) {
+        let Shared { store, queue, guards, closed, shutdown_grace, .. } = &*self.shared;
+        closed.send_replace(true);
+        if !within(*shutdown_grace, guards.none()).await {
+            let holds = queue.holds();
+            for hold in &holds {
+                hold.on(Event::ShutDown);
+            }
+            // Bodies drop themselves when they are polled next, and give their locks back. What is not polled, and what is
+            // held by hand, has it taken.
+            if !within(Duration::from_secs(1).min(*shutdown_grace), guards.none()).await {
+                for hold in holds {
+                    store.abandon(hold.claim().clone(), Done::nothing());
+                }
+            }
+        }
+        within(*shutdown_grace, store.drain()).await;
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+/// Whether `future` was done within `limit`. Without timers there is no limit to wait for: not done.
+async fn within(limit: Duration, future: impl Future<Output = ()>) -> bool {
+    match timer::timeout(limit, future) {
+        Ok(future) => future.await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+impl AsRef<LockManager> for LockManager {
+    fn as_ref(&self) -> &LockManager {
+        self
+    }
+}
+
+impl fmt::Debug for LockManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockManager").field("store", &self.shared.store).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`LockManager`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct LockManagerBuilder {
+    store: Arc<dyn Store>,
+    key_prefix: Box<str>,
+    shutdown_grace: Duration,
+}
+
+impl LockManagerBuilder {
+    /// Puts `prefix` before every key: to give several applications on one server a space of their own. None unless told.
+    pub fn key_prefix(mut self, prefix: &str) -> Self {
+        self.key_prefix = prefix.into();
+        self
+    }
+
+    /// How long [`shutdown`](LockManager::shutdown) lets the work under locks go on; 5 s unless told.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.shutdown_grace = grace;
+        self
+    }
+
+    /// The manager.
+    #[must_use]
+    pub fn build(self) -> LockManager {
+        LockManager {
+            shared: Arc::new(Shared {
+                store: self.store,
+                queue: Arc::default(),
+                guards: Outstanding::default(),
+                closed: watch::Sender::new(false),
+                key_prefix: self.key_prefix,
+                shutdown_grace: self.shutdown_grace,
+            }),
+        }
+    }
+}

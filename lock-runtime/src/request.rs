@@ -1,0 +1,306 @@
+//! Asking for a lock: once, or for as long as the caller is willing to wait.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::body;
+use crate::clock::Moment;
+use crate::error::{Busy, LockError, StoreError, StoreErrorKind};
+use crate::guard::{LockGuard, checked_ttl};
+use crate::holder::{self, Holder};
+use crate::key::LockKey;
+use crate::lease::{Lease, validity};
+use crate::manager::{LockManager, Shared};
+use crate::queue::Turn;
+use crate::retry::{Delays, Retry};
+use crate::store::{Attempt, Claim, Done};
+use crate::timer;
+
+/// The longest metadata, in bytes: it is stored with every acquisition.
+const MAX_METADATA: usize = 1024;
+
+/// How a busy lock is asked for again when the call names no strategy.
+const POLLING: Retry = Retry::exponential(Duration::from_millis(20), Duration::from_millis(250)).jitter(50);
+
+/// A request for a lock. Made by [`LockManager::lock`]; becomes a guard by [`acquire`](LockRequest::acquire), once it has a
+/// [`ttl`](LockRequest::ttl).
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until `acquire` is called and awaited"]
+pub struct LockRequest<Ttl = Duration> {
+    manager: Option<LockManager>,
+    key: LockKey,
+    ttl: Ttl,
+    wait: Option<Duration>,
+    retry: Option<Retry>,
+    metadata: Option<Arc<str>>,
+}
+
+impl LockRequest<()> {
+    /// `manager`: the one to use, or `None` for the current one.
+    pub(crate) fn new(manager: Option<LockManager>, key: LockKey) -> Self {
+        Self { manager, key, ttl: (), wait: None, retry: None, metadata: None }
+    }
+
+    /// The length of the lease: 10 ms to 30 days, counted in whole milliseconds. If this process dies, the lock is free
+    /// after this time.
+    pub fn ttl(self, ttl: Duration) -> LockRequest {
+        let Self { manager, key, ttl: (), wait, retry, metadata } = self;
+        LockRequest { manager, key, ttl, wait, retry, metadata }
+    }
+}
+
+impl<Ttl> LockRequest<Ttl> {
+    /// How long to wait for a busy lock; independent of the TTL. Unless told, the lock is tried once. `Duration::MAX` waits
+    /// for ever.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// Asks again by this strategy. Without a [`wait`](LockRequest::wait), the strategy alone decides when to give up: it
+    /// needs a [limit](Retry::limit) then.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// What others read about the holder while they find the lock busy; `host:pid` unless told. At most 1 KiB.
+    pub fn metadata(mut self, metadata: impl Into<String>) -> Self {
+        self.metadata = Some(metadata.into().into());
+        self
+    }
+
+    pub(crate) fn with_manager(mut self, manager: &LockManager) -> Self {
+        self.manager = Some(manager.clone());
+        self
+    }
+}
+
+impl LockRequest {
+    /// Acquires the lock.
+    ///
+    /// # Errors
+    ///
+    /// - [`LockError::Busy`]: somebody else holds it, and did so until the wait was over.
+    /// - [`LockError::Unavailable`]: the store could not say whether we got it. While waiting, passing trouble is ridden out.
+    /// - [`LockError::ForeignKey`]: the key holds something that is no lock.
+    /// - [`LockError::AlreadyHeld`]: an enclosing body on the same task holds it.
+    /// - [`LockError::Invalid`]: the key, the TTL, the metadata or the strategy cannot be used.
+    /// - [`LockError::NoManager`]: none was named, none is in scope, and none was installed.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop at any point. If a request was on its way, a clean-up follows it on the same connection: the lock does
+    /// not stay behind.
+    pub async fn acquire(self) -> Result<LockGuard, LockError> {
+        let Some(manager) = self.manager.or_else(LockManager::current) else {
+            return Err(LockError::NoManager { key: self.key });
+        };
+        let shared = manager.shared().clone();
+        let key = self.key.prefixed(&shared.key_prefix);
+        let invalid = |reason: &'static str| LockError::Invalid { key: key.clone(), reason: reason.into() };
+        if let Some(flaw) = key.flaw() {
+            return Err(invalid(flaw));
+        }
+        let ttl = checked_ttl(&key, self.ttl)?;
+        let metadata = self.metadata.unwrap_or_else(holder::this_process);
+        if metadata.len() > MAX_METADATA {
+            return Err(invalid("the metadata is longer than 1 KiB"));
+        }
+        if self.wait.is_none() && self.retry.as_ref().is_some_and(Retry::is_endless) {
+            return Err(invalid(
+                "`retry` without an end: limit it (`Retry::limit`), or say how long to wait (`wait`; `Duration::MAX` is \
+                 for ever)",
+            ));
+        }
+        if body::encloses(&shared, &key) {
+            return Err(LockError::AlreadyHeld { key });
+        }
+        let started = shared.store.now();
+        let asking = Asking { shared, key, ttl, metadata, started };
+        match (self.wait, self.retry) {
+            (None | Some(Duration::ZERO), None) => asking.once().await,
+            (wait, retry) => {
+                let patience =
+                    Patience { until: wait.map(|wait| started.plus(wait)), delays: retry.unwrap_or(POLLING).delays() };
+                asking.patiently(patience).await
+            }
+        }
+    }
+}
+
+/// How long to go on asking, and how often.
+struct Patience {
+    /// `None`: for as long as there are delays.
+    until: Option<Moment>,
+    delays: Delays,
+}
+
+/// What one try came to, short of a guard.
+enum Miss {
+    /// Somebody else has it.
+    Busy(Option<Holder>, Option<Duration>),
+    /// Asking again may help.
+    Passing(StoreError),
+    /// Asking again is pointless.
+    Final(LockError),
+}
+
+/// One acquisition under way.
+struct Asking {
+    shared: Arc<Shared>,
+    key: LockKey,
+    ttl: Duration,
+    metadata: Arc<str>,
+    started: Moment,
+}
+
+impl Asking {
+    /// Tries once. Never waits in line.
+    async fn once(self) -> Result<LockGuard, LockError> {
+        // Against a confirmed, still valid lease of this process the answer is known. A neighbour who is merely asking proves
+        // nothing: the store may be down.
+        if let Some(held) = self.shared.queue.held_here(&self.key) {
+            return Err(self.busy(Duration::ZERO, Some(held.holder), Some(held.remaining)));
+        }
+        self.attempt().await.map_err(|miss| self.error(Duration::ZERO, miss))
+    }
+
+    /// Waits in line, then asks until the lock is won or the patience is over.
+    async fn patiently(self, mut patience: Patience) -> Result<LockGuard, LockError> {
+        let Some(turn) = self.unless_over(patience.until, self.shared.queue.turn(&self.key)).await? else {
+            return self.last_word().await;
+        };
+        loop {
+            if !self.until_free_here(&turn, patience.until).await? {
+                return self.last_word().await;
+            }
+            let miss = match self.attempt().await {
+                Ok(guard) => return Ok(guard),
+                Err(miss) => miss,
+            };
+            let left = patience.until.map(|until| until.since(self.shared.store.now()));
+            let delay = match &miss {
+                Miss::Final(_) => None,
+                // A lock that ends by itself before the next look is looked at then; 1 ms because servers count in those.
+                Miss::Busy(_, Some(remaining)) => {
+                    patience.delays.next().map(|delay| delay.min(*remaining + Duration::from_millis(1)))
+                }
+                Miss::Busy(_, None) | Miss::Passing(_) => patience.delays.next(),
+            };
+            let Some(delay) = delay.filter(|_| left.is_none_or(|left| !left.is_zero())) else {
+                return Err(self.error(self.waited(), miss));
+            };
+            // At the end of the wait it is tried a last time.
+            let delay = left.map_or(delay, |left| delay.min(left));
+            self.pause(delay, &turn).await?;
+        }
+    }
+
+    /// Waits while another task of this process holds the lock. `false`: the wait was over before.
+    async fn until_free_here(&self, turn: &Turn, until: Option<Moment>) -> Result<bool, LockError> {
+        while let Some(held) = self.shared.queue.held_here(&self.key) {
+            if until.is_some_and(|until| self.shared.store.now() >= until) {
+                return Ok(false);
+            }
+            // Woken when it is given back; its lease bounds the wait, and an extension only makes us look again.
+            let look_again = self.shared.store.now().plus(held.remaining);
+            let until = until.map_or(look_again, |until| until.min(look_again));
+            self.unless_over(Some(until), turn.freed()).await?;
+        }
+        Ok(true)
+    }
+
+    /// The wait ended in line, behind others of this process.
+    async fn last_word(&self) -> Result<LockGuard, LockError> {
+        if let Some(held) = self.shared.queue.held_here(&self.key) {
+            return Err(self.busy(self.waited(), Some(held.holder), Some(held.remaining)));
+        }
+        // Those before us may be asking a store that is down. That must not be called busy: ask ourselves.
+        self.attempt().await.map_err(|miss| self.error(self.waited(), miss))
+    }
+
+    /// Sleeps before the next look, or until a lease of this process is given back.
+    async fn pause(&self, delay: Duration, turn: &Turn) -> Result<(), LockError> {
+        let until = self.shared.store.now().plus(delay);
+        self.unless_over(Some(until), turn.freed()).await?;
+        Ok(())
+    }
+
+    /// What `future` gives, or `None` if `until` comes first; an error when the manager is shut down meanwhile.
+    async fn unless_over<T>(
+        &self,
+        until: Option<Moment>,
+        future: impl Future<Output = T>,
+    ) -> Result<Option<T>, LockError> {
+        let mut closing = pin!(self.shared.closing());
+        let mut future = pin!(future);
+        let future = poll_fn(|cx| match closing.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(self.unavailable(Shared::closed_error()))),
+            Poll::Pending => future.as_mut().poll(cx).map(|value| Ok(Some(value))),
+        });
+        match until.map(|until| until.since(self.shared.store.now())) {
+            // Durations near the end of time are for ever; the timer would not take them.
+            None => future.await,
+            Some(left) => match timer::timeout(left, future) {
+                Ok(future) => future.await.unwrap_or(Ok(None)),
+                Err(error) => Err(self.unavailable(error)),
+            },
+        }
+    }
+
+    /// Asks the store. What comes too late to be of use is given back and asked for a second time.
+    async fn attempt(&self) -> Result<LockGuard, Miss> {
+        for _ in 0..2 {
+            if self.shared.is_closed() {
+                return Err(Miss::Final(self.unavailable(Shared::closed_error())));
+            }
+            // A token of its own for every request: if an earlier one is still on its way, its clean-up must not end this one.
+            let claim = Claim::new(self.key.clone(), self.ttl, self.metadata.clone());
+            match self.shared.store.acquire(&claim).await {
+                Ok(Attempt::Acquired { sent }) => {
+                    let lease = Lease::granted(sent, self.ttl);
+                    if lease.remaining(self.shared.store.now()) >= validity(self.ttl) / 2 {
+                        return Ok(LockGuard::new(self.shared.clone(), claim, lease));
+                    }
+                    self.shared.store.abandon(claim, Done::nothing());
+                }
+                Ok(Attempt::Busy { value, remaining }) => {
+                    let local = self.shared.queue.token_here(&self.key);
+                    let holder = value.map(|value| Holder::read(&value, local.as_ref()));
+                    return Err(Miss::Busy(holder, remaining));
+                }
+                Ok(Attempt::Foreign { key }) => return Err(Miss::Final(LockError::ForeignKey { key })),
+                Err(error) if error.is_transient() => return Err(Miss::Passing(error)),
+                Err(error) => return Err(Miss::Final(self.unavailable(error))),
+            }
+        }
+        Err(Miss::Passing(StoreError::new(
+            StoreErrorKind::Timeout,
+            "the store's answers take longer than half of the ttl: use a longer ttl",
+        )))
+    }
+
+    fn waited(&self) -> Duration {
+        self.shared.store.now().since(self.started)
+    }
+
+    fn error(&self, waited: Duration, miss: Miss) -> LockError {
+        match miss {
+            Miss::Busy(holder, remaining) => self.busy(waited, holder, remaining),
+            Miss::Passing(error) => self.unavailable(error),
+            Miss::Final(error) => error,
+        }
+    }
+
+    fn busy(&self, waited: Duration, holder: Option<Holder>, retry_after: Option<Duration>) -> LockError {
+        LockError::Busy(Busy { key: self.key.clone(), holder, waited, retry_after })
+    }
+
+    fn unavailable(&self, source: StoreError) -> LockError {
+        LockError::Unavailable { key: self.key.clone(), source }
+    }
+}

@@ -1,0 +1,201 @@
+//! Where locks live: the trait of all stores, and what is said between a store and its callers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::StoreError;
+use crate::holder::Token;
+use crate::key::LockKey;
+
+pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
+
+/// The future of one store operation.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A place where locks live.
+///
+/// A store knows claims and their values; it knows nothing of guards, queues or waiting. Every operation has a deadline of
+/// its own inside the store: none may stay pending for ever.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Now, on the clock by which this store's leases are measured. It keeps counting while the system sleeps, if the store
+    /// is one that does too.
+    fn now(&self) -> Moment;
+
+    /// Tries once to take all keys of `claim` for its TTL: all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether the claim was taken.
+    ///
+    /// # Cancellation
+    ///
+    /// When the future is dropped, or ends in anything but [`Attempt::Acquired`], the store itself sees to it that the
+    /// claim does not stay: a clean-up follows the request on the same connection.
+    fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt>;
+
+    /// Changes the remaining time of a claim that is still ours, and never re-creates one that is not. `false`: it is not
+    /// ours any more.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say; then the time may have been changed, or may still be.
+    fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool>;
+
+    /// The time that the store will keep a claim, if it is still ours; `None` if it is not.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>>;
+
+    /// Gives a claim back: compare and delete. `false`: it was not ours any more, and nothing was deleted.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say; call [`abandon`](Store::abandon) then.
+    fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool>;
+
+    /// Gives a claim back without waiting for it: compare and delete, repeated in the background until the outcome is
+    /// known or the claim has ended by itself. `done` runs when that is settled. Called from `Drop`, from any thread:
+    /// it must not block or panic.
+    fn abandon(&self, claim: Claim, done: Done);
+
+    /// Waits until all clean-ups that were begun are settled.
+    fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// What runs when an abandoned claim is settled.
+pub struct Done(Option<Box<dyn FnOnce() + Send>>);
+
+impl Done {
+    /// Runs `then` when the clean-up is settled or given up: when this value is dropped.
+    #[must_use]
+    pub fn then(then: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+
+    /// Nobody waits for it.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then();
+        }
+    }
+}
+
+impl fmt::Debug for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Done").finish_non_exhaustive()
+    }
+}
+
+/// What an acquisition asks for: the keys, the value that will prove that they are ours, and for how long.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The keys, sorted and without duplicates; at least one.
+    pub keys: Arc<[LockKey]>,
+    /// The token: fresh for every claim.
+    pub token: Token,
+    /// What others may read about the holder.
+    pub metadata: Arc<str>,
+    /// For how long, in whole milliseconds.
+    pub ttl: Duration,
+}
+
+impl Claim {
+    /// A claim of one key, with a fresh token.
+    #[must_use]
+    pub fn new(key: LockKey, ttl: Duration, metadata: Arc<str>) -> Self {
+        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl }
+    }
+
+    /// The value stored under each key: the token, then a space and the metadata, if there is any. Compared as a whole.
+    #[must_use]
+    pub fn value(&self) -> String {
+        if self.metadata.is_empty() {
+            self.token.as_str().to_owned()
+        } else {
+            format!("{} {}", self.token.as_str(), self.metadata)
+        }
+    }
+
+    /// The TTL in milliseconds.
+    #[must_use]
+    pub fn ttl_millis(&self) -> u64 {
+        millis(self.ttl)
+    }
+}
+
+/// How an acquisition ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Attempt {
+    /// It is ours.
+    #[non_exhaustive]
+    Acquired {
+        /// The moment before the request was sent from which the lease counts.
+        sent: Moment,
+    },
+    /// Somebody else holds one of the keys.
+    #[non_exhaustive]
+    Busy {
+        /// The value stored under it, if the store could tell.
+        value: Option<String>,
+        /// How long it will be kept at most, if the store could tell.
+        remaining: Option<Duration>,
+    },
+    /// One of the keys holds something that is no lock.
+    #[non_exhaustive]
+    Foreign {
+        /// Which.
+        key: LockKey,
+    },
+}
+
+impl Attempt {
+    /// It is ours, by a request that was sent after `sent`.
+    #[must_use]
+    pub fn acquired(sent: Moment) -> Self {
+        Self::Acquired { sent }
+    }
+
+    /// Somebody else holds it.
+    #[must_use]
+    pub fn busy(value: Option<String>, remaining: Option<Duration>) -> Self {
+        Self::Busy { value, remaining }
+    }
+
+    /// `key` holds something that is no lock.
+    #[must_use]
+    pub fn foreign(key: LockKey) -> Self {
+        Self::Foreign { key }
+    }
+}
+
+/// How an extension treats the time that is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Extension {
+    /// To at least this much: never shortens, so that extensions in flight commute.
+    AtLeast,
+    /// To exactly this much.
+    Exactly,
+}
+
+/// `duration` in milliseconds, as Redis counts.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,243 @@
+//! Locks on one Redis server, or on anything that speaks its protocol and runs its scripts.
+//!
+//! A lock is a plain string key: the value is the token, then a space and the metadata, if there is any. So programs written
+//! with bsm/redislock, redsync, redis-py or node-redlock exclude ours on the same key, and the other way round.
+
+mod cleanup;
+mod connection;
+mod reply;
+mod script;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::io::tcp::TcpSettings;
+use redis::{Client, Cmd, IntoConnectionInfo, Value};
+
+use self::cleanup::Known;
+use self::connection::{Link, Pool, Timeouts};
+use self::reply::Fault;
+use super::{Attempt, Claim, Done, Extension, Store, StoreFuture, millis};
+use crate::clock::{Moment, boottime};
+use crate::error::{SetupError, StoreError};
+use crate::outstanding::Outstanding;
+
+/// Locks on one Redis server.
+///
+/// Connections are made when they are first needed, one for each tokio runtime that asks, and made anew when they break.
+/// Every operation ends within [`operation_timeout`](RedisStore::operation_timeout), a new connection within
+/// [`connect_timeout`](RedisStore::connect_timeout) on top, whatever the server does.
+#[derive(Clone)]
+pub struct RedisStore {
+    pool: Arc<Pool>,
+    pending: Outstanding,
+}
+
+impl RedisStore {
+    /// A store at `redis://[user:password@]host[:port][/database]`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] when the URL cannot be understood.
+    pub fn open(url: &str) -> Result<Self, SetupError> {
+        let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
+        let info = url.into_connection_info().map_err(|error| address(&error))?;
+        // The small packets of a lock must not wait for each other, and what lies on a dead link must not be delivered
+        // minutes later.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let tcp = tcp.set_user_timeout(timeouts.operation * 4);
+        let client = Client::open(info.set_tcp_settings(tcp)).map_err(|error| address(&error))?;
+        Ok(Self { pool: Arc::new(Pool::new(client, timeouts)), pending: Outstanding::default() })
+    }
+
+    /// How long one operation may take before it counts as unanswered; 1 s unless told.
+    #[must_use]
+    pub fn operation_timeout(self, timeout: Duration) -> Self {
+        self.with(|timeouts| timeouts.operation = timeout)
+    }
+
+    /// How long making a connection may take; 1 s unless told.
+    #[must_use]
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.with(|timeouts| timeouts.connect = timeout)
+    }
+
+    /// Asks the server for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Unreachable`] when it gives none in time, or refuses us.
+    pub async fn ping(&self) -> Result<(), SetupError> {
+        let unreachable = |source| SetupError::Unreachable { source };
+        let link = self.pool.link().await.map_err(unreachable)?;
+        link.ask(&redis::cmd("PING")).await.map_err(|fault| unreachable(fault.into_error()))?;
+        Ok(())
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
+        let mut timeouts = self.pool.timeouts;
+        change(&mut timeouts);
+        self.pool = Arc::new(self.pool.with_timeouts(timeouts));
+        self
+    }
+
+    /// Tries to take a claim on `link`, with a plain `SET` first where there is one key.
+    async fn take(link: &Link, claim: &Claim) -> Result<Attempt, Fault> {
+        if let [key] = &*claim.keys {
+            let mut command = redis::cmd("SET");
+            command.arg(key.as_str()).arg(claim.value()).arg("NX").arg("PX").arg(claim.ttl_millis());
+            let sent = boottime();
+            match link.ask(&command).await? {
+                Value::Okay => return Ok(Attempt::acquired(sent)),
+                Value::Nil => {}
+                _ => return Err(reply::unknown(link.server())),
+            }
+        }
+        let sent = boottime();
+        let answer = link.run(&script::CONTEND, |command| {
+            write_keys(command, claim);
+            command.arg(claim.ttl_millis());
+        });
+        let Value::Array(answer) = answer.await? else { return Err(reply::unknown(link.server())) };
+        match &*answer {
+            [Value::Int(1)] => Ok(Attempt::acquired(sent)),
+            [Value::Int(0), Value::Int(left), Value::BulkString(value)] => {
+                let left = u64::try_from(*left).ok().map(Duration::from_millis);
+                Ok(Attempt::busy(Some(String::from_utf8_lossy(value).into_owned()), left))
+            }
+            [Value::Int(2), Value::Int(which)] => {
+                let which = usize::try_from(*which).ok().and_then(|which| which.checked_sub(1));
+                let key = which.and_then(|which| claim.keys.get(which));
+                key.map(|key| Attempt::foreign(key.clone())).ok_or_else(|| reply::unknown(link.server()))
+            }
+            _ => Err(reply::unknown(link.server())),
+        }
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("server", &self.pool.server()).finish_non_exhaustive()
+    }
+}
+
+impl Store for RedisStore {
+    fn now(&self) -> Moment {
+        boottime()
+    }
+
+    fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
+        Box::pin(async move {
+            let link = self.pool.link().await?;
+            // Armed before the first byte is sent: whatever ends this future from here on, a clean-up follows the request.
+            let armed = Armed { store: self, link: &link, claim: Some(claim) };
+            match Self::take(&link, claim).await {
+                Ok(attempt) => {
+                    armed.disarm();
+                    Ok(attempt)
+                }
+                Err(fault) => Err(fault.into_error()),
+            }
+        })
+    }
+
+    fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let link = self.pool.link().await?;
+            let answer = link.run(&script::EXTEND, |command| {
+                write_keys(command, claim);
+                command.arg(millis(ttl)).arg(match extension {
+                    Extension::AtLeast => "at least",
+                    Extension::Exactly => "exactly",
+                });
+            });
+            let answer = answer.await.and_then(|value| reply::number(&value, link.server()));
+            Ok(answer.map_err(Fault::into_error)? == 1)
+        })
+    }
+
+    fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
+        Box::pin(async move {
+            let link = self.pool.link().await?;
+            let answer = link.run(&script::REMAINING, |command| write_keys(command, claim)).await;
+            let left = answer.and_then(|value| reply::number(&value, link.server())).map_err(Fault::into_error)?;
+            Ok(u64::try_from(left).ok().map(Duration::from_millis))
+        })
+    }
+
+    fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let link = self.pool.link().await?;
+            compare_and_delete(&link, claim).await.map_err(Fault::into_error)
+        })
+    }
+
+    fn abandon(&self, claim: Claim, done: Done) {
+        cleanup::start(self.pool.clone(), self.pool.any_link(), &self.pending, claim, Known::Held, done);
+    }
+
+    fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.pending.none())
+    }
+}
+
+/// A claim whose request may have been sent. Dropped, it sends the clean-up behind.
+struct Armed<'a> {
+    store: &'a RedisStore,
+    link: &'a Arc<Link>,
+    claim: Option<&'a Claim>,
+}
+
+impl Armed<'_> {
+    fn disarm(mut self) {
+        self.claim = None;
+    }
+}
+
+impl Drop for Armed<'_> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim {
+            let RedisStore { pool, pending } = self.store;
+            let link = Some(self.link.clone());
+            cleanup::start(pool.clone(), link, pending, claim.clone(), Known::Unknown, Done::nothing());
+        }
+    }
+}
+
+/// Compare and delete, with a deadline. `false`: not ours, and nothing was deleted that was not.
+async fn compare_and_delete(link: &Link, claim: &Claim) -> Result<bool, Fault> {
+    let answer = link.run(&script::RELEASE, |command| write_keys(command, claim)).await?;
+    Ok(reply::number(&answer, link.server())? == 1)
+}
+
+/// As [`compare_and_delete`], for as long as the connection lives.
+async fn compare_and_delete_patiently(link: &Link, claim: &Claim) -> Result<bool, Fault> {
+    let answer = link.run_patiently(&script::RELEASE, |command| write_keys(command, claim)).await?;
+    Ok(reply::number(&answer, link.server())? == 1)
+}
+
+/// The arguments that every script begins with: the keys, and the value that proves them ours.
+fn write_keys(command: &mut Cmd, claim: &Claim) {
+    command.arg(claim.keys.len());
+    for key in &*claim.keys {
+        command.arg(key.as_str());
+    }
+    command.arg(claim.value());
+}
+
+/// The client's own words for a bad URL do not repeat it, and name what is wrong.
+fn address(error: &redis::RedisError) -> SetupError {
+    SetupError::Address { reason: Cow::Owned(error.category().to_owned()) }
+}
+
+/// A store that cannot be reached, for callers that only have the error.
+impl From<StoreError> for SetupError {
+    fn from(source: StoreError) -> Self {
+        Self::Unreachable { source }
+    }
+}

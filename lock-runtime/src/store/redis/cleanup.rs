@@ -1,0 +1,100 @@
+//! Clean-ups: the compare-and-delete that follows a request whose outcome nobody waited for.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::connection::{Link, Pool};
+use super::reply::Fault;
+use super::{compare_and_delete, compare_and_delete_patiently};
+use crate::clock::boottime;
+use crate::outstanding::Outstanding;
+use crate::store::{Claim, Done};
+use crate::{telemetry, timer};
+
+/// What is known of the claim that is to be cleaned up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It was acquired: whatever any connection answers is the truth.
+    Held,
+    /// The request that acquires it may be on its way: only an answer on the same connection, behind that request, or the
+    /// deletion itself, is the truth.
+    Unknown,
+}
+
+/// How often other connections must have said "not yours" before a claim whose own connection died counts as settled.
+const DENIALS: u32 = 3;
+
+/// Starts the clean-up of `claim`: behind everything that was sent on `link`, on the runtime that drives it; without a
+/// link, on the current runtime and a connection that is yet to be made.
+pub(super) fn start(
+    pool: Arc<Pool>,
+    link: Option<Arc<Link>>,
+    outstanding: &Outstanding,
+    claim: Claim,
+    known: Known,
+    done: Done,
+) {
+    let runtime = link.as_ref().map(|link| link.runtime.clone()).or_else(|| Handle::try_current().ok());
+    let Some(runtime) = runtime else {
+        telemetry::cleanup_gave_up(&claim);
+        return;
+    };
+    let ticket = outstanding.begin();
+    runtime.spawn(async move {
+        let _settled = (ticket, done);
+        settle(&pool, link.as_deref(), &claim, known).await;
+    });
+}
+
+/// Deletes `claim`'s keys where they are still ours, until the outcome is certain or the claim has ended by itself.
+async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Known) {
+    let end = boottime().plus(claim.ttl);
+    // This request is never given up while the connection lives: behind a stopped server it waits in line with the request
+    // that it follows.
+    let mut behind = pin!(async {
+        match link {
+            Some(link) => compare_and_delete_patiently(link, claim).await,
+            None => pending().await,
+        }
+    });
+    let mut behind_is_open = link.is_some();
+    let mut wait = if behind_is_open { pool.timeouts.operation } else { Duration::ZERO };
+    let mut denials = 0_u32;
+    loop {
+        if behind_is_open {
+            let Ok(answer) = timer::timeout(wait, behind.as_mut()) else { return };
+            match answer.await {
+                // Whatever it says: it was executed behind the request that it follows.
+                Ok(Ok(_)) => return,
+                // Refused by the server, or the connection died: from here on the other connections have to do.
+                Ok(Err(_)) => behind_is_open = false,
+                Err(_) => {}
+            }
+        } else {
+            let Ok(pause) = timer::sleep(wait) else { return };
+            pause.await;
+        }
+        if boottime() >= end {
+            telemetry::cleanup_gave_up(claim);
+            return;
+        }
+        let answer = match pool.link().await {
+            Ok(other) => compare_and_delete(&other, claim).await,
+            Err(error) => Err(Fault::Silent(error)),
+        };
+        match (answer, known) {
+            (Ok(true), _) | (Ok(false), Known::Held) => return,
+            // Our request may still be on its way on a connection that is dead to us but not to the server.
+            (Ok(false), Known::Unknown) => denials += 1,
+            (Err(_), _) => {}
+        }
+        if denials == DENIALS && !behind_is_open {
+            return;
+        }
+        wait = (wait * 2).clamp(Duration::from_secs(1), Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,225 @@
+//! Asking and waiting, through the builder, on the memory store under paused time.
+
+use std::time::Duration;
+
+use lock_runtime::{LockError, LockManager, LostCause, Retry};
+use tokio::time::Instant;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Promise: one holder at a time, and what is given back is free at once.
+#[tokio::test(start_paused = true)]
+async fn a_lock_excludes_until_it_is_released() {
+    let manager = LockManager::in_memory();
+    let guard = manager.lock("k").ttl(SECOND).metadata("me").acquire().await.expect("free");
+    let error = manager.lock("k").ttl(SECOND).acquire().await.expect_err("held");
+    let LockError::Busy(busy) = error else { panic!("{error}") };
+    assert_eq!(busy.key.as_str(), "k");
+    assert!(busy.waited.is_zero());
+    assert!(busy.holder.as_ref().is_some_and(|holder| holder.this_process), "{busy}");
+    assert_eq!(busy.holder.and_then(|holder| holder.metadata).as_deref(), Some("me"));
+    guard.release().await.expect("ours");
+    manager.lock("k").ttl(SECOND).acquire().await.expect("free again").release().await.expect("ours");
+}
+
+/// Promise: dropping a guard gives the lock back.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_guard_frees_the_lock() {
+    let manager = LockManager::in_memory();
+    drop(manager.lock("k").ttl(SECOND).acquire().await.expect("free"));
+    manager.lock("k").ttl(SECOND).acquire().await.expect("free again").release().await.expect("ours");
+}
+
+/// Promise: a lock that ran out is free, its holder is told so, and cannot end the next one's.
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_by_itself() {
+    let manager = LockManager::in_memory();
+    let first = manager.lock("k").ttl(SECOND).acquire().await.expect("free");
+    tokio::time::advance(SECOND).await;
+    assert_eq!(first.remaining(), Duration::ZERO);
+    let second = manager.lock("k").ttl(SECOND).acquire().await.expect("free");
+    let error = first.release().await.expect_err("over");
+    assert!(matches!(error, LockError::Lost { cause: LostCause::Expired, completed: false, .. }), "{error}");
+    assert!(second.remaining() > ms(900));
+    assert_eq!(second.ttl().await.expect("memory answers"), SECOND);
+    second.release().await.expect("untouched");
+}
+
+/// Promise: `wait` is the limit of the waiting, whatever the TTL is.
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_in_busy_when_it_is_over() {
+    let (manager, other) = two_managers();
+    let _held = other.lock("k").ttl(60 * SECOND).acquire().await.expect("free");
+    let started = Instant::now();
+    let error = manager.lock("k").ttl(SECOND).wait(3 * SECOND).acquire().await.expect_err("held");
+    assert!(error.is_busy(), "{error}");
+    assert!((ms(3000)..ms(3050)).contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
+/// Promise: a waiter gets a lock that somebody else lets go, and a crashed holder's when its TTL is over.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_gets_the_lock_when_it_is_free() {
+    let (manager, other) = two_managers();
+    let held = other.lock("k").ttl(SECOND).acquire().await.expect("free");
+    std::mem::forget(held);
+    let started = Instant::now();
+    let guard = manager.lock("k").ttl(SECOND).wait(Duration::MAX).acquire().await.expect("its ttl ends");
+    assert!((ms(1000)..ms(1010)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    guard.release().await.expect("ours");
+}
+
+/// Promise: tasks of one process are served first in, first out, and the next one starts as soon as the lock is given back.
+#[tokio::test(start_paused = true)]
+async fn the_line_of_one_process_is_fifo_and_without_polling() {
+    let manager = LockManager::in_memory();
+    let held = manager.lock("k").ttl(60 * SECOND).acquire().await.expect("free");
+    let started = Instant::now();
+    let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut waiters = Vec::new();
+    for number in 0..50 {
+        let (manager, order) = (manager.clone(), order.clone());
+        waiters.push(tokio::spawn(async move {
+            let guard = manager.lock("k").ttl(60 * SECOND).wait(60 * SECOND).acquire().await.expect("its turn");
+            order.lock().expect("not poisoned").push(number);
+            tokio::time::sleep(ms(10)).await;
+            guard.release().await.expect("ours");
+        }));
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(ms(100)).await;
+    held.release().await.expect("ours");
+    for waiter in waiters {
+        waiter.await.expect("no panic");
+    }
+    assert_eq!(*order.lock().expect("not poisoned"), (0..50).collect::<Vec<_>>());
+    // 100 ms held, then 50 holds of 10 ms, and nothing in between.
+    assert!(started.elapsed() < ms(100 + 50 * 11 + 10), "{:?}", started.elapsed());
+}
+
+/// Promise: a waiter that gives up leaves the line in order for those behind.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_gives_up_is_passed_over() {
+    let manager = LockManager::in_memory();
+    let held = manager.lock("k").ttl(60 * SECOND).acquire().await.expect("free");
+    let impatient = manager.lock("k").ttl(SECOND).wait(ms(100));
+    let patient = manager.lock("k").ttl(SECOND).wait(10 * SECOND);
+    let (first, second, third, ()) = tokio::join!(
+        impatient.clone().acquire(),
+        impatient.acquire(),
+        async { patient.acquire().await.expect("its turn").release().await },
+        async {
+            tokio::time::sleep(SECOND).await;
+            held.release().await.expect("ours");
+        }
+    );
+    assert!(first.expect_err("gave up").is_busy());
+    assert!(second.expect_err("gave up").is_busy());
+    third.expect("ours");
+}
+
+/// Promise: a strategy decides how often a busy lock is asked for; without an end and without a `wait` it is refused.
+#[tokio::test(start_paused = true)]
+async fn a_strategy_decides_when_to_ask_again() {
+    let (manager, other) = two_managers();
+    let held = other.lock("k").ttl(60 * SECOND).acquire().await.expect("free");
+    let started = Instant::now();
+    let retry = Retry::linear(ms(5)).limit(2);
+    let error = manager.lock("k").ttl(SECOND).retry(retry).acquire().await.expect_err("held");
+    assert!(error.is_busy());
+    assert!((ms(10)..ms(15)).contains(&started.elapsed()), "{:?}", started.elapsed());
+
+    let endless = manager.lock("k").ttl(SECOND).retry(Retry::linear(ms(5)));
+    let error = endless.clone().acquire().await.expect_err("endless");
+    assert!(matches!(error, LockError::Invalid { .. }), "{error}");
+    assert!(endless.wait(ms(20)).acquire().await.expect_err("held").is_busy());
+    held.release().await.expect("ours");
+}
+
+/// Promise: what cannot be a lock is refused before anything is sent.
+#[tokio::test(start_paused = true)]
+async fn nonsense_is_invalid() {
+    let manager = LockManager::in_memory();
+    let day = 24 * 60 * 60 * SECOND;
+    for (key, ttl) in [("", SECOND), ("k", ms(9)), ("k", Duration::ZERO), ("k", 31 * day), ("k", Duration::MAX)] {
+        let error = manager.lock(key).ttl(ttl).acquire().await.expect_err("nonsense");
+        assert!(matches!(error, LockError::Invalid { .. }), "{error}");
+    }
+    let guard = manager.lock("k").ttl(30 * day).acquire().await.expect("just possible");
+    assert!(matches!(guard.extend(ms(9)).await, Err(LockError::Invalid { .. })));
+    assert!(matches!(guard.extend(Duration::MAX).await, Err(LockError::Invalid { .. })));
+    let huge = manager.lock("k2").ttl(SECOND).metadata("x".repeat(2000)).acquire().await;
+    assert!(matches!(huge, Err(LockError::Invalid { .. })));
+}
+
+/// Promise: `extend` never shortens and never brings back; `set_ttl` sets exactly.
+#[tokio::test(start_paused = true)]
+async fn a_lease_can_be_extended_and_set() {
+    let manager = LockManager::in_memory();
+    let guard = manager.lock("k").ttl(10 * SECOND).acquire().await.expect("free");
+    guard.extend(SECOND).await.expect("ours");
+    assert_eq!(guard.ttl().await.expect("memory answers"), 10 * SECOND);
+    guard.extend(20 * SECOND).await.expect("ours");
+    assert_eq!(guard.ttl().await.expect("memory answers"), 20 * SECOND);
+    assert!(guard.remaining() > 19 * SECOND);
+    guard.set_ttl(SECOND).await.expect("ours");
+    assert_eq!(guard.ttl().await.expect("memory answers"), SECOND);
+    assert!(guard.remaining() < SECOND);
+    tokio::time::advance(SECOND).await;
+    assert!(guard.extend(SECOND).await.expect_err("over").is_lost());
+    assert_eq!(guard.ttl().await.expect("memory answers"), Duration::ZERO);
+    manager.lock("k").ttl(SECOND).acquire().await.expect("not brought back").release().await.expect("ours");
+}
+
+/// Promise: a prefix is part of the key, for the store and for people.
+#[tokio::test(start_paused = true)]
+async fn a_prefix_stands_before_every_key() {
+    let manager = LockManager::builder(lock_runtime::store::memory::MemoryStore::new()).key_prefix("app:").build();
+    let guard = manager.lock("k").ttl(SECOND).acquire().await.expect("free");
+    assert_eq!(guard.key().as_str(), "app:k");
+    let error = manager.lock("k").ttl(SECOND).acquire().await.expect_err("held");
+    assert!(error.to_string().contains("`app:k`"), "{error}");
+}
+
+/// Promise: after `shutdown` no lock is given out, waiters are told at once, and what is held is given back.
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_waits_and_gives_back() {
+    let manager = LockManager::in_memory();
+    let held = manager.lock("k").ttl(60 * SECOND).acquire().await.expect("free");
+    let waiter = tokio::spawn(manager.lock("k").ttl(SECOND).wait(Duration::MAX).acquire());
+    let in_line = tokio::spawn(manager.lock("k").ttl(SECOND).wait(Duration::MAX).acquire());
+    tokio::time::sleep(ms(50)).await;
+    let started = Instant::now();
+    manager.shutdown().await;
+    for waiter in [waiter, in_line] {
+        let error = waiter.await.expect("no panic").expect_err("shut down");
+        assert!(error.is_unavailable() && error.to_string().contains("shut down"), "{error}");
+    }
+    // The guard that is held by hand had its grace of 5 s, and a second to react.
+    assert!((5 * SECOND..7 * SECOND).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert_eq!(held.ttl().await.expect("memory answers"), Duration::ZERO);
+    assert!(manager.lock("k").ttl(SECOND).acquire().await.expect_err("shut down").is_unavailable());
+    assert!(held.release().await.expect_err("taken").is_lost());
+}
+
+/// Promise: outside of any runtime, and on one without timers, there is an error and no panic of ours.
+#[test]
+fn a_runtime_without_timers_is_an_error() {
+    let bare = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let manager = LockManager::in_memory();
+    // Nothing has to be waited for: no timer is needed.
+    let guard = bare.block_on(manager.lock("k").ttl(SECOND).acquire()).expect("free");
+    let waiting = manager.lock("k").ttl(SECOND).wait(SECOND).acquire();
+    let error = bare.block_on(waiting).expect_err("no timers");
+    assert!(error.to_string().contains("enable_all"), "{error}");
+    bare.block_on(guard.release()).expect("ours");
+}
+
+/// Two managers of one store: what one holds is somebody else's to the other.
+fn two_managers() -> (LockManager, LockManager) {
+    let store = lock_runtime::store::memory::MemoryStore::new();
+    (LockManager::builder(store.clone()).build(), LockManager::builder(store).build())
+}

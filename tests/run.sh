@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# Checks everything: formatting, lints, features, dependencies, documentation, packaging, and every test.
+#
+#   tests/run.sh         what has to pass before a commit, at most 20 minutes on two cores
+#   tests/run.sh --all   the long tests too
+#
+# Needs cargo, and a redis-server binary, which it installs on Debian and its relatives. No server has to be running: the tests
+# start their own on free ports, and none may be left when they are done.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+long_tests=no
+case "${1:-}" in
+  '') ;;
+  --all) long_tests=yes ;;
+  *) echo "usage: tests/run.sh [--all]" >&2; exit 2 ;;
+esac
+
+# The tests' servers work in directories below this one, so that they can be told from all others.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+
+### Steps
+
+current=
+finished=()
+
+step() { # step HEADING COMMAND...
+  current=$1
+  local started=$SECONDS
+  printf '\n=== %s\n' "$current"
+  "${@:2}"
+  local line
+  line=$(printf '%4d s  %s' $((SECONDS - started)) "$current")
+  printf '=== %s\n' "$line"
+  finished+=("$line")
+}
+
+summary() {
+  local status=$?
+  servers_left | while read -r server; do kill -KILL "$server" || true; done
+  rm -rf "$TMPDIR"
+  printf '\n=== Summary\n'
+  printf '%s\n' ${finished[@]+"${finished[@]}"}
+  if [[ $status == 0 ]]; then
+    printf '%4d s  in all: everything passed\n' "$SECONDS"
+  else
+    printf '%4d s  in all: FAILED at: %s\n' "$SECONDS" "$current"
+  fi
+}
+trap summary EXIT
+
+### A Redis server's binary
+
+find_redis() {
+  if command -v "${REDIS_SERVER:-redis-server}"; then
+    return
+  fi
+  if ! command -v redis-check-rdb; then
+    install_redis
+  fi
+  # Debian's redis-tools has the server too: one binary that looks at the name by which it was called. The package
+  # redis-server would add only that name, and a service that starts now and at every boot.
+  mkdir -p "${CARGO_TARGET_DIR:-target}"
+  REDIS_SERVER=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/redis-server
+  export REDIS_SERVER
+  ln -sf "$(command -v redis-check-rdb)" "$REDIS_SERVER"
+  "$REDIS_SERVER" --version
+  echo "To run single tests: export REDIS_SERVER=$REDIS_SERVER"
+}
+
+install_redis() {
+  if ! command -v apt-get >/dev/null; then
+    echo "There is no redis-server. Install one (brew install redis, dnf install redis…), or set REDIS_SERVER to its path." >&2
+    return 1
+  fi
+  local as_root=()
+  if [[ $EUID != 0 ]]; then
+    as_root=(sudo)
+  fi
+  ${as_root[@]+"${as_root[@]}"} apt-get update
+  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-tools
+}
+
+### Lints, features, dependencies
+
+lint() { # lint ARGUMENTS OF CARGO...
+  cargo clippy "$@" -- -D warnings
+}
+
+runtime_features() {
+  cargo metadata --no-deps --format-version 1 |
+    grep -o '"features":{[^}]*},"manifest_path":"[^"]*/lock-runtime/Cargo.toml"' |
+    grep -o '"[^"]*":\[' | tr -d '":[' | grep -vx default
+}
+
+lint_features_one_by_one() {
+  local features feature
+  features=$(runtime_features)
+  echo "no features"
+  lint -p lock-runtime --no-default-features
+  for feature in $features; do
+    echo "feature $feature alone"
+    lint -p lock-runtime --no-default-features --features "$feature"
+  done
+}
+
+# Names with versions of what lock-runtime needs beyond redis, tokio and their own dependencies.
+own_dependencies() {
+  cargo tree -p lock-runtime -e normal --prefix depth --no-dedupe | awk '
+    { depth = $1 + 0; name = $1; sub(/^[0-9]+/, "", name) }
+    depth == 0 { next }
+    depth == 1 { granted = name == "redis" || name == "tokio" }
+    granted { theirs[name " " $2] = 1; next }
+    { ours[name " " $2] = 1 }
+    END { for (crate in ours) if (!(crate in theirs)) print crate }' | sort
+}
+
+check_dependencies() {
+  local budget=15 own count
+  own=$(own_dependencies)
+  count=$(wc -l <<<"$own")
+  printf 'beyond redis and tokio, %d crates of at most %d:\n%s\n' "$count" "$budget" "$own"
+  if [[ $count -gt $budget ]]; then
+    echo "that is too much" >&2
+    return 1
+  fi
+  if cargo tree -p lock-runtime -e normal --no-default-features --prefix none | grep '^redis '; then
+    echo "without default features there must be no redis in the graph" >&2
+    return 1
+  fi
+}
+
+### Documentation, packaging, tests
+
+document() {
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+}
+
+package() {
+  local dirty=(--allow-dirty)
+  if [[ -n ${CI:-} ]]; then
+    dirty=()
+  fi
+  # Both in one call: lock-runtime is then built against the packaged lock-macros, and not against a registry's.
+  cargo package -p lock-macros -p lock-runtime ${dirty[@]+"${dirty[@]}"}
+}
+
+run_tests() {
+  if cargo nextest --version 2>/dev/null; then
+    cargo nextest run --workspace --config-file tests/nextest.toml "$@"
+  else
+    cargo test --workspace --tests --examples ${@:+-- --ignored}
+  fi
+}
+
+# Servers that the tests started and did not stop. (Only Linux shows the directory in which a process works.)
+servers_left() {
+  local process
+  for process in /proc/[0-9]*; do
+    if [[ $(readlink "$process/cwd" 2>/dev/null) == "$TMPDIR"/* && $(cat "$process/comm" 2>/dev/null) == redis* ]]; then
+      basename "$process"
+    fi
+  done
+}
+
+no_server_is_left() {
+  local left
+  for _ in {1..20}; do
+    left=$(servers_left)
+    [[ -n $left ]] || return 0
+    sleep 0.1
+  done
+  echo "still running: redis-server with the process ids ${left//$'\n'/, }" >&2
+  return 1
+}
+
+step "redis-server" find_redis
+step "formatting" cargo fmt --all --check
+step "lints, default features" lint --workspace --all-targets
+step "lints, all features" lint --workspace --all-targets --all-features
+step "lints, features one by one" lint_features_one_by_one
+step "dependencies" check_dependencies
+step "documentation" document
+step "packages" package
+step "examples in the documentation" cargo test --workspace --doc
+step "tests" run_tests
+if [[ $long_tests == yes ]]; then
+  step "long tests" run_tests --run-ignored only
+fi
+step "no server is left" no_server_is_left

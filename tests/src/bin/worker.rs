@@ -1,0 +1,80 @@
+//! Another process, for tests that need several.
+
+use std::env;
+use std::thread;
+use std::time::Duration;
+
+use lock_runtime::{LockError, LockManager, distributed_lock};
+use lock_tests::{Admin, RedisServer, eventually_blocking, machine_time};
+use tokio::task::JoinSet;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["hold-server", state] => hold_server(state == "paused"),
+        ["hold-lock", url, key, ttl] => hold_lock(url, key, milliseconds(ttl)),
+        ["contend", url, callers, locks] => contend(url, callers.parse().expect("a number"), locks == "locked"),
+        _ => panic!("unknown arguments: {words:?}"),
+    }
+}
+
+fn milliseconds(text: &str) -> Duration {
+    Duration::from_millis(text.parse().expect("milliseconds"))
+}
+
+fn wait_to_be_killed() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// Starts a server and prints its id.
+fn hold_server(paused: bool) {
+    let mut server = RedisServer::start();
+    if paused {
+        server.pause();
+    }
+    println!("{}", server.pid());
+    wait_to_be_killed();
+}
+
+/// Takes a lock and says so.
+#[tokio::main]
+async fn hold_lock(url: &str, key: &str, ttl: Duration) {
+    let locks = LockManager::connect(url).await.expect("connect");
+    let _guard = locks.lock(key).ttl(ttl).acquire().await.expect("the lock");
+    println!("held");
+    wait_to_be_killed();
+}
+
+/// Says `ready`, waits for the key `go`, and lets all callers loose on one lock. Prints when each body began and ended, in
+/// nanoseconds on the machine's clock.
+#[tokio::main]
+async fn contend(url: &str, callers: usize, locked: bool) {
+    let locks = LockManager::connect(url).await.expect("connect");
+    println!("ready");
+    let mut admin = Admin::new(url);
+    eventually_blocking("the signal to go", Duration::from_secs(30), || admin.exists("go"));
+
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let locks = locks.clone();
+        tasks.spawn(async move { if locked { with_lock(&locks).await } else { Ok(body().await) } });
+    }
+    for result in tasks.join_all().await {
+        let (began, ended) = result.expect("the lock");
+        println!("{} {}", began.as_nanos(), ended.as_nanos());
+    }
+}
+
+#[distributed_lock(key = "contended", ttl = "10s", wait = "2m", manager = locks)]
+async fn with_lock(locks: &LockManager) -> Result<(Duration, Duration), LockError> {
+    Ok(body().await)
+}
+
+async fn body() -> (Duration, Duration) {
+    let began = machine_time();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    (began, machine_time())
+}

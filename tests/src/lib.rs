@@ -1,0 +1,23 @@
+//! What the tests against real servers share: servers and worker processes that cannot outlive their test, waiting for a
+//! condition, futures dropped at any poll, captured logs.
+//!
+//! Nothing here uses the crate under test, except for the worker program.
+
+mod admin;
+mod clock;
+mod drop_after;
+mod eventually;
+mod example;
+pub mod http;
+mod log;
+mod process;
+mod server;
+
+pub use admin::Admin;
+pub use clock::machine_time;
+pub use drop_after::{DropAfter, Moment, drop_after};
+pub use eventually::{eventually, eventually_blocking};
+pub use example::example;
+pub use log::Log;
+pub use process::{Process, is_running};
+pub use server::{RedisServer, ServerOptions};

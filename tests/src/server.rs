@@ -1,0 +1,189 @@
+//! A `redis-server` of the test's own.
+
+use std::collections::hash_map::RandomState;
+use std::env;
+use std::hash::BuildHasher;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::admin::Admin;
+use crate::process::Process;
+
+/// How long a server may take until it answers.
+const START: Duration = Duration::from_secs(20);
+
+/// Below the range from which systems take the local port of an outgoing connection. Were it inside, a client that
+/// redials a dead server could be given the server's own port, and be connected to itself.
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// A server on a free port of 127.0.0.1, without persistence. Dropping it kills it; so does the end of the test's process.
+#[derive(Debug)]
+pub struct RedisServer {
+    options: ServerOptions,
+    port: u16,
+    process: Process,
+    directory: TempDir,
+}
+
+/// How a [`RedisServer`] is started.
+#[derive(Debug, Clone, Default)]
+pub struct ServerOptions {
+    password: Option<String>,
+    arguments: Vec<String>,
+}
+
+impl ServerOptions {
+    /// Clients must log in with this password.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Adds arguments of `redis-server`: `["--maxmemory", "2mb"]`.
+    #[must_use]
+    pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When there is no `redis-server`, or it does not start.
+    #[must_use]
+    pub fn start(self) -> RedisServer {
+        let directory = tempfile::Builder::new().prefix("lock-tests-").tempdir().expect("a temporary directory");
+        let deadline = Instant::now() + START;
+        loop {
+            let port = free_port();
+            let mut process = self.spawn(port, &directory);
+            if let Ok(()) = self.wait_until_ready(port, &mut process, deadline) {
+                return RedisServer { options: self, port, process, directory };
+            }
+        }
+    }
+
+    fn spawn(&self, port: u16, directory: &TempDir) -> Process {
+        let program = env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let mut command = Command::new(program);
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(directory.path());
+        command.args(["--save", "", "--appendonly", "no"]);
+        if let Some(password) = &self.password {
+            command.args(["--requirepass", password]);
+        }
+        command.args(&self.arguments);
+        Process::spawn(&command)
+    }
+
+    /// Asks until the answer comes from the process that was started here, and not from another on the same port.
+    fn wait_until_ready(&self, port: u16, process: &mut Process, deadline: Instant) -> Result<(), PortTaken> {
+        let url = self.url(port);
+        loop {
+            if let Some(status) = process.try_status() {
+                let (_, output) = process.finish(START);
+                if output.contains("Address already in use") {
+                    return Err(PortTaken);
+                }
+                panic!("redis-server ended with {status}; is it installed? tests/run.sh installs it.\n{output}");
+            }
+            let answered = Admin::connect(&url, Duration::from_secs(1)).and_then(|mut admin| admin.process_id());
+            if answered.is_ok_and(|id| id == process.pid()) {
+                return Ok(());
+            }
+            assert!(Instant::now() < deadline, "redis-server does not answer:\n{}", process.output());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn url(&self, port: u16) -> String {
+        match &self.password {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{port}/"),
+            None => format!("redis://127.0.0.1:{port}/"),
+        }
+    }
+}
+
+impl RedisServer {
+    /// Starts a server without a password.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::options().start()
+    }
+
+    /// Starts a server in another way.
+    #[must_use]
+    pub fn options() -> ServerOptions {
+        ServerOptions::default()
+    }
+
+    /// Where the server listens, with the password if there is one.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.options.url(self.port)
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    /// A connection for looking and meddling. It hangs while the server is paused.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(&self.url())
+    }
+
+    /// Stops the server in its tracks (SIGSTOP): connections are accepted, nothing is answered.
+    pub fn pause(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets a paused server go on (SIGCONT), with what it was sent in the meantime.
+    pub fn resume(&mut self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// Kills the server (SIGKILL): connections are refused, and everything is forgotten.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts a killed server again, on the same port and without its data.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start, or somebody else took the port in the meantime.
+    pub fn restart_empty(&mut self) {
+        self.process.kill();
+        let mut process = self.options.spawn(self.port, &self.directory);
+        let ready = self.options.wait_until_ready(self.port, &mut process, Instant::now() + START);
+        assert!(ready.is_ok(), "port {} was taken by another process", self.port);
+        self.process = process;
+    }
+}
+
+/// Another process was faster.
+struct PortTaken;
+
+/// A port on which nobody listens at this moment. The search starts anywhere, since many tests look at once.
+fn free_port() -> u16 {
+    let ports = usize::from(PORTS.end - PORTS.start);
+    let start = RandomState::new().hash_one(std::process::id());
+    let start = usize::try_from(start % 10_000).unwrap_or_default();
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    PORTS.cycle().skip(start).take(ports).find(free).expect("a free port")
+}

@@ -1,0 +1,183 @@
+//! However a call ends, its lock ends with it.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use lock_runtime::{LockError, LockManager, distributed_lock};
+use lock_tests::{Moment, RedisServer, drop_after, eventually};
+
+/// Far longer than any of these tests may take: what is freed is freed by a release, and not by its expiry.
+const TTL: Duration = Duration::from_secs(60);
+
+/// Within this, *at once* is true, on a busy machine too.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+const KEY: &str = "cancelled";
+
+/// What the locked function does.
+#[derive(Clone, Copy)]
+enum Body {
+    Finish,
+    Hang,
+    Panic,
+}
+
+#[distributed_lock(key = KEY, ttl = TTL, manager = locks)]
+async fn locked(locks: &LockManager, body: Body) -> Result<&'static str, LockError> {
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    match body {
+        Body::Finish => Ok("finished"),
+        Body::Hang => pending::<Result<Infallible, _>>().await.map(|never| match never {}),
+        Body::Panic => panic!("on purpose"),
+    }
+}
+
+/// Waits until everything sent so far was executed (by another lock, which goes down the same connection), and then for the
+/// key to be gone. A look at the key alone could come before the request that sets it.
+async fn assert_freed(server: &RedisServer, locks: &LockManager, what: &str) {
+    let fence = locks.lock("fence").ttl(TTL).acquire().await.expect("the fence");
+    fence.release().await.expect("released");
+    let mut admin = server.admin();
+    eventually(&format!("no key stays behind: {what}"), AT_ONCE, || !admin.exists(KEY)).await;
+    let next = locks.lock(KEY).ttl(TTL).acquire().await;
+    next.unwrap_or_else(|error| panic!("the next caller gets the lock: {what}: {error}"))
+        .release()
+        .await
+        .expect("released");
+}
+
+async fn drop_at_every_poll() {
+    let server = RedisServer::start();
+    let locks = LockManager::connect(&server.url()).await.expect("connect");
+    for moment in [Moment::Pending, Moment::Woken] {
+        let mut polls = 0;
+        while drop_after(polls, moment, locked(&locks, Body::Finish)).await.is_none() {
+            assert_freed(&server, &locks, &format!("dropped after poll {polls}, {moment:?}")).await;
+            polls += 1;
+        }
+        assert!(polls >= 4, "a round trip, two waits, a round trip: {polls}");
+    }
+}
+
+/// Promise: dropped at every await of acquire, body and release, a call leaves no key behind.
+///
+/// Turned red by: arming the guard after the `SET` was answered; a `Drop` of the guard that does nothing; a release that
+/// counts as done before it was sent.
+#[tokio::test]
+async fn dropped_at_every_poll() {
+    drop_at_every_poll().await;
+}
+
+/// As above, where another thread drives the connection while the call is dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_at_every_poll_with_two_threads() {
+    drop_at_every_poll().await;
+}
+
+/// As above, with a connection that is still to be made when the first polls are dropped.
+#[tokio::test]
+async fn dropped_while_connecting() {
+    let server = RedisServer::start();
+    for moment in [Moment::Pending, Moment::Woken] {
+        let mut polls = 0;
+        loop {
+            let locks = LockManager::connect_lazy(&server.url()).expect("a good address");
+            let finished = drop_after(polls, moment, locked(&locks, Body::Finish)).await.is_some();
+            assert_freed(&server, &locks, &format!("dropped after poll {polls}, {moment:?}")).await;
+            if finished {
+                break;
+            }
+            polls += 1;
+        }
+    }
+}
+
+/// Promise: a caller who gives up waiting leaves no key behind, whatever the moment, and stands in nobody's way.
+///
+/// Turned red by: a place in the local queue that is not given up on drop.
+#[tokio::test]
+async fn dropped_while_waiting() {
+    let server = RedisServer::start();
+    let locks = LockManager::connect(&server.url()).await.expect("connect");
+    for polls in 0..12 {
+        let holder = locks.lock(KEY).ttl(TTL).acquire().await.expect("the lock");
+        let waiting = async {
+            let guard = locks.lock(KEY).ttl(TTL).wait(TTL).acquire().await;
+            guard.expect("unreachable: it is held").release().await
+        };
+        let waited = tokio::time::timeout(Duration::from_millis(20), drop_after(polls, Moment::Woken, waiting));
+        assert!(waited.await.ok().flatten().is_none());
+        holder.release().await.expect("still ours");
+        assert_freed(&server, &locks, &format!("a waiter dropped after poll {polls}")).await;
+    }
+}
+
+/// Promise: a panic of the body reaches the caller unchanged, and frees the lock at once.
+///
+/// Turned red by: releasing only after the body returned.
+#[tokio::test]
+async fn a_panicking_body() {
+    let server = RedisServer::start();
+    let locks = LockManager::connect(&server.url()).await.expect("connect");
+    let task = tokio::spawn({
+        let locks = locks.clone();
+        async move { locked(&locks, Body::Panic).await }
+    });
+    let panic = task.await.expect_err("it panics").into_panic();
+    assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
+    assert_freed(&server, &locks, "panic").await;
+}
+
+/// Promise: a cancelled body (its task aborted, its client hung up) frees the lock at once.
+///
+/// Turned red by: a guard whose `Drop` does nothing.
+#[tokio::test]
+async fn a_cancelled_body() {
+    let server = RedisServer::start();
+    let locks = LockManager::connect(&server.url()).await.expect("connect");
+    let task = tokio::spawn({
+        let locks = locks.clone();
+        async move { locked(&locks, Body::Hang).await }
+    });
+    let mut admin = server.admin();
+    eventually("the body runs", AT_ONCE, || admin.exists(KEY)).await;
+    task.abort();
+    assert!(task.await.is_err_and(|error| error.is_cancelled()));
+    assert_freed(&server, &locks, "abort").await;
+}
+
+/// Promise: so does one that its caller timed out.
+///
+/// Turned red by: a guard whose `Drop` does nothing.
+#[tokio::test]
+async fn a_timed_out_body() {
+    let server = RedisServer::start();
+    let locks = LockManager::connect(&server.url()).await.expect("connect");
+    let outcome = tokio::time::timeout(Duration::from_millis(100), locked(&locks, Body::Hang)).await;
+    assert!(outcome.is_err());
+    assert_freed(&server, &locks, "timeout").await;
+}
+
+/// Promise: a guard may be dropped anywhere, after its runtime has ended too: no panic, and the lock is freed, by its ttl at
+/// the latest.
+///
+/// Turned red by: `tokio::spawn` in `Drop`.
+#[test]
+fn a_guard_outlives_its_runtime() {
+    let server = RedisServer::start();
+    let ttl = Duration::from_millis(700);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let guard = runtime.block_on(async {
+        let locks = LockManager::connect(&server.url()).await.expect("connect");
+        locks.lock(KEY).ttl(ttl).acquire().await.expect("the lock")
+    });
+    drop(runtime);
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(guard)));
+    assert!(dropped.is_ok());
+    let mut admin = server.admin();
+    lock_tests::eventually_blocking("the lock is freed", ttl + AT_ONCE, || !admin.exists(KEY));
+}

@@ -1,0 +1,200 @@
+//! The examples do what they say, as the user runs them.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lock_tests::http::{Response, request};
+use lock_tests::{Process, RedisServer, eventually_blocking, example};
+use tokio::task::JoinSet;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn quickstart(url: &str) -> Process {
+    Process::spawn(example("quickstart").env("REDIS_URL", url))
+}
+
+/// The demo of a lock: taken, two seconds of work, given back.
+#[test]
+fn quickstart_takes_a_lock_and_gives_it_back() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let mut program = quickstart(&server.url());
+    let line = program.line(PATIENCE);
+    let started = Instant::now();
+    let token = line.strip_prefix("Lock acquired: ").expect("the token");
+    assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
+    assert!(admin.get("my-lock").is_some_and(|value| value.starts_with(token)));
+    assert!(admin.remaining("my-lock").is_some_and(|left| left <= Duration::from_secs(5)));
+
+    let (status, output) = program.finish(PATIENCE);
+    let worked = started.elapsed();
+    assert!(status.success());
+    assert!(output.ends_with("Lock released (Lua)"), "{output}");
+    assert!(worked > Duration::from_millis(1900) && worked < Duration::from_secs(4), "worked for {worked:?}");
+    assert!(!admin.exists("my-lock"));
+}
+
+/// Somebody else holds it.
+#[test]
+fn quickstart_finds_the_lock_taken() {
+    let server = RedisServer::start();
+    let mut first = quickstart(&server.url());
+    assert!(first.line(PATIENCE).starts_with("Lock acquired"));
+    let started = Instant::now();
+    let (status, output) = quickstart(&server.url()).finish(PATIENCE);
+    assert!(!status.success());
+    assert!(output.starts_with("Failed to acquire lock"), "{output}");
+    assert!(started.elapsed() < Duration::from_millis(1500), "it does not wait");
+}
+
+/// The lock is gone before the work is done.
+#[test]
+fn quickstart_loses_its_lock() {
+    let server = RedisServer::start();
+    let mut program = quickstart(&server.url());
+    assert!(program.line(PATIENCE).starts_with("Lock acquired"));
+    server.admin().set("my-lock", "somebody else's", &["PX", "60000"]);
+    let (status, output) = program.finish(PATIENCE);
+    assert!(!status.success());
+    assert!(output.contains("Failed to release lock (Lua)"), "{output}");
+    assert_eq!(server.admin().get("my-lock").as_deref(), Some("somebody else's"));
+}
+
+/// Without a server, it says what to do.
+#[test]
+fn quickstart_without_a_server() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let (status, output) = quickstart(&server.url()).finish(PATIENCE);
+    assert!(!status.success());
+    assert!(output.contains("Start a server"), "{output}");
+}
+
+/// A running web example.
+struct Web {
+    address: String,
+    greeting: String,
+    program: Process,
+}
+
+impl Web {
+    fn start(configure: impl FnOnce(&mut Command)) -> Self {
+        let mut command = example("web");
+        command.env("PORT", "0");
+        configure(&mut command);
+        let mut program = Process::spawn(&command);
+        loop {
+            let line = program.line(PATIENCE);
+            if let Some(address) = line.strip_prefix("Serving on http://") {
+                let address = address.to_owned();
+                return Self { address, greeting: program.output(), program };
+            }
+        }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        request(&self.address, "GET", path).await.expect("an answer")
+    }
+
+    async fn number(&self, path: &str) -> i64 {
+        let response = self.get(path).await;
+        response.body.trim().parse().unwrap_or_else(|_| panic!("{response:?}"))
+    }
+
+    /// Sends 100 requests at once, and counts the answers with status 200. The others must have the given status.
+    async fn hundred(&self, path: &'static str, refused: u16) -> usize {
+        let mut requests = JoinSet::new();
+        for _ in 0..100 {
+            let address = self.address.clone();
+            requests.spawn(async move { request(&address, "POST", path).await.expect("an answer") });
+        }
+        let answers = requests.join_all().await;
+        let other: Vec<_> = answers.iter().filter(|answer| ![200, refused].contains(&answer.status)).collect();
+        assert!(other.is_empty(), "{other:?}");
+        answers.iter().filter(|answer| answer.status == 200).count()
+    }
+
+    /// Sells 50 pieces to 100 customers, and takes the money for one order once.
+    async fn assert_right(&self) {
+        assert_eq!(self.hundred("/stock/coffee/buy", 409).await, 50);
+        assert_eq!(self.number("/stock/coffee").await, 0);
+        assert_eq!(self.hundred("/orders/42/pay", 409).await, 1);
+        assert_eq!(self.number("/orders/42").await, 1);
+    }
+}
+
+/// Promise: with the attribute on its handlers, the service sells what it has and charges once.
+///
+/// Turned red by: a queue that lets two callers through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_in_memory() {
+    let web = Web::start(|_| {});
+    assert!(web.greeting.contains("REDIS_URL is not set"), "{}", web.greeting);
+    web.assert_right().await;
+}
+
+/// The same with the locks in Redis. Nothing is left there.
+///
+/// Turned red by: `SET` without `NX`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_on_redis() {
+    let server = RedisServer::start();
+    let web = Web::start(|command| {
+        command.env("REDIS_URL", server.url());
+    });
+    web.assert_right().await;
+    let mut admin = server.admin();
+    assert!(admin.command_counts()["set"] >= 100);
+    eventually_blocking("all locks are released", PATIENCE, || admin.keys().is_empty());
+}
+
+/// The two tests above can fail: without its locks, the same service sells what it does not have, and charges twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_without_locks_goes_wrong() {
+    let web = Web::start(|command| {
+        command.env("LOCK", "off");
+    });
+    assert!(web.hundred("/stock/coffee/buy", 409).await > 50);
+    assert!(web.number("/stock/coffee").await < 0);
+    assert!(web.hundred("/orders/42/pay", 409).await > 1);
+    assert!(web.number("/orders/42").await > 1);
+}
+
+/// Promise: of two instances one builds the report; the other does not wait, and answers politely.
+///
+/// Turned red by: an `on_busy` that is ignored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_builds_one_report_at_a_time() {
+    let server = RedisServer::start();
+    let start = || {
+        Web::start(|command| {
+            command.env("REDIS_URL", server.url());
+        })
+    };
+    let (one, other) = (start(), start());
+    let (first, second) = tokio::join!(one.get("/report"), other.get("/report"));
+    let (built, refused) = if first.status == 200 { (first, second) } else { (second, first) };
+    assert_eq!(built.status, 200, "{built:?}");
+    assert!(built.body.contains("coffee: 50"), "{built:?}");
+    assert_eq!(refused.status, 202, "{refused:?}");
+    assert!(refused.head.to_lowercase().contains("retry-after: "), "{refused:?}");
+    assert!(refused.body.contains("is being built"), "{refused:?}");
+    assert_eq!(other.get("/report").await.status, 200, "the next may");
+}
+
+/// Promise: at the end of the service, whatever it holds is released, and not left to its ttl.
+///
+/// Turned red by: leaving out `shutdown`.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_ends_in_order() {
+    let server = RedisServer::start();
+    let mut web = Web::start(|command| {
+        command.env("REDIS_URL", server.url());
+    });
+    assert_eq!(web.hundred("/stock/tea/buy", 409).await, 50);
+    web.program.interrupt();
+    let (status, output) = web.program.finish(PATIENCE);
+    assert!(status.success(), "{output}");
+    assert!(server.admin().keys().is_empty());
+}
