@@ -114,8 +114,7 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, lease: Lease) -> Self {
-        let counted = shared.guards.begin();
+    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, lease: Lease, counted: Ticket) -> Self {
         let hold = Arc::new(Hold {
             shared,
             claim,

@@ -101,9 +101,7 @@ impl Lease {
     pub(crate) fn on(&mut self, event: Event, now: Moment) -> Standing {
         // A deadline that has passed is a loss, whatever arrives afterwards: an extension counts only if its reply
         // comes before the old deadline, since the body may already have been dropped on account of it.
-        if self.lost.is_none() && now >= self.valid_until {
-            self.lost = Some(LostCause::Expired);
-        }
+        self.expire(now);
         if self.lost.is_none() {
             match event {
                 Event::Tick => {}
@@ -125,10 +123,17 @@ impl Lease {
                 Event::NotOurs => self.lost = Some(LostCause::Gone),
                 Event::ShutDown => self.lost = Some(LostCause::ShutDown),
             }
+            self.expire(now);
         }
         match self.lost {
             Some(cause) => Standing::Lost(cause),
             None => Standing::Held { until: self.valid_until },
+        }
+    }
+
+    fn expire(&mut self, now: Moment) {
+        if self.lost.is_none() && now >= self.valid_until {
+            self.lost = Some(LostCause::Expired);
         }
     }
 

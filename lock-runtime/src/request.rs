@@ -255,6 +255,8 @@ impl Asking {
     /// Asks the store. What comes too late to be of use is given back and asked for a second time.
     async fn attempt(&self) -> Result<LockGuard, Miss> {
         for _ in 0..2 {
+            // Counted before the question, so that `shutdown` waits for every answer that may become a guard.
+            let counted = self.shared.guards.begin();
             if self.shared.is_closed() {
                 return Err(Miss::Final(self.unavailable(Shared::closed_error())));
             }
@@ -263,8 +265,12 @@ impl Asking {
             match self.shared.store.acquire(&claim).await {
                 Ok(Attempt::Acquired { sent }) => {
                     let lease = Lease::granted(sent, self.ttl);
+                    if self.shared.is_closed() {
+                        self.shared.store.abandon(claim, Done::nothing());
+                        return Err(Miss::Final(self.unavailable(Shared::closed_error())));
+                    }
                     if lease.remaining(self.shared.store.now()) >= validity(self.ttl) / 2 {
-                        return Ok(LockGuard::new(self.shared.clone(), claim, lease));
+                        return Ok(LockGuard::new(self.shared.clone(), claim, lease, counted));
                     }
                     self.shared.store.abandon(claim, Done::nothing());
                 }

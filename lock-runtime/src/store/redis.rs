@@ -15,15 +15,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::io::tcp::TcpSettings;
-use redis::{Client, Cmd, IntoConnectionInfo, Value};
+use redis::{Client, Cmd, Value};
 
 use self::cleanup::Known;
 use self::connection::{Link, Pool, Timeouts};
 use self::reply::Fault;
 use super::{Attempt, Claim, Done, Extension, Store, StoreFuture, millis};
 use crate::clock::{Moment, boottime};
-use crate::error::{SetupError, StoreError};
+use crate::error::SetupError;
 use crate::outstanding::Outstanding;
 
 /// Locks on one Redis server.
@@ -44,14 +43,10 @@ impl RedisStore {
     ///
     /// [`SetupError::Address`] when the URL cannot be understood.
     pub fn open(url: &str) -> Result<Self, SetupError> {
+        // The client's own words for a bad URL do not repeat it, and name what is wrong.
+        let client = Client::open(url)
+            .map_err(|error| SetupError::Address { reason: Cow::Owned(error.category().to_owned()) })?;
         let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
-        let info = url.into_connection_info().map_err(|error| address(&error))?;
-        // The small packets of a lock must not wait for each other, and what lies on a dead link must not be delivered
-        // minutes later.
-        let tcp = TcpSettings::default().set_nodelay(true);
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let tcp = tcp.set_user_timeout(timeouts.operation * 4);
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(|error| address(&error))?;
         Ok(Self { pool: Arc::new(Pool::new(client, timeouts)), pending: Outstanding::default() })
     }
 
@@ -141,7 +136,13 @@ impl Store for RedisStore {
                     armed.disarm();
                     Ok(attempt)
                 }
-                Err(fault) => Err(fault.into_error()),
+                Err(fault) => {
+                    // What the server refused was not done; a script over several keys may have been stopped half-way.
+                    if matches!(fault, Fault::Answered { .. }) && claim.keys.len() == 1 {
+                        armed.disarm();
+                    }
+                    Err(fault.into_error())
+                }
             }
         })
     }
@@ -228,16 +229,4 @@ fn write_keys(command: &mut Cmd, claim: &Claim) {
         command.arg(key.as_str());
     }
     command.arg(claim.value());
-}
-
-/// The client's own words for a bad URL do not repeat it, and name what is wrong.
-fn address(error: &redis::RedisError) -> SetupError {
-    SetupError::Address { reason: Cow::Owned(error.category().to_owned()) }
-}
-
-/// A store that cannot be reached, for callers that only have the error.
-impl From<StoreError> for SetupError {
-    fn from(source: StoreError) -> Self {
-        Self::Unreachable { source }
-    }
 }

@@ -90,6 +90,11 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
             (Ok(true), _) | (Ok(false), Known::Held) => return,
             // Our request may still be on its way on a connection that is dead to us but not to the server.
             (Ok(false), Known::Unknown) => denials += 1,
+            // Somebody has to mend the server's configuration first: the lock ends with its TTL.
+            (Err(fault), _) if !fault.is_transient() => {
+                telemetry::cleanup_gave_up(claim);
+                return;
+            }
             (Err(_), _) => {}
         }
         if denials == DENIALS && !behind_is_open {

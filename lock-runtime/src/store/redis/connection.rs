@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
@@ -85,17 +86,20 @@ impl Pool {
         if let Some(link) = slot.link() {
             return Ok(link);
         }
-        // Bounded: each of those before us in the line holds it for one `connect` timeout at most, and gives up on its
-        // own when its caller does.
-        let dialling = timer::timeout(self.timeouts.connect, slot.dialling.lock())?;
-        let _dialling =
-            dialling.await.map_err(|_| self.too_slow("could not be connected to", self.timeouts.connect))?;
-        if let Some(link) = slot.link() {
-            return Ok(link);
-        }
-        let link = Arc::new(self.dial(runtime).await?);
-        *lock(&slot.link) = Some(link.clone());
-        Ok(link)
+        let limit = self.timeouts.connect;
+        let connecting = timer::timeout(limit, async {
+            let _dialling = slot.dialling.lock().await;
+            if let Some(link) = slot.link() {
+                return Ok(link);
+            }
+            let link = Arc::new(self.dial(runtime).await?);
+            *lock(&slot.link) = Some(link.clone());
+            Ok(link)
+        })?;
+        connecting.await.unwrap_or_else(|_| {
+            let text = format!("redis at {} could not be connected to within {limit:?}", self.server);
+            Err(StoreError::new(StoreErrorKind::Timeout, text))
+        })
     }
 
     /// A connection for somebody who cannot wait for one: the current runtime's if it works, else another runtime's that
@@ -108,14 +112,18 @@ impl Pool {
     }
 
     async fn dial(self: &Arc<Self>, runtime: Handle) -> Result<Link, StoreError> {
-        // We keep the time ourselves: the client's own timeout would tell us less, and not leave the connection known.
+        // The small packets of a lock must not wait for each other, and what lies on a dead link must not be delivered
+        // minutes later.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let tcp = tcp.set_user_timeout(self.timeouts.operation * 4);
+        let refused = |error| Fault::read(&error, &self.server).into_error();
+        let client = self.client.get_connection_info().clone().set_tcp_settings(tcp);
+        let client = Client::open(client).map_err(refused)?;
+        // Our caller keeps the time: a timeout of the client's own would tell us less.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let dialling = self.client.get_multiplexed_async_connection_with_config(&config);
-        let dialling = timer::timeout(self.timeouts.connect, without_panic(dialling))?;
-        let connection = dialling
-            .await
-            .map_err(|_| self.too_slow("could not be connected to", self.timeouts.connect))??
-            .map_err(|error| Fault::read(&error, &self.server).into_error())?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        let connection = without_panic(connection).await?.map_err(refused)?;
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         // A runtime that ends drops its tasks: the entry goes with them, before the runtime's id can be given out again.
         let entry = Entry { pool: Arc::downgrade(self), runtime: runtime.id(), generation };
@@ -133,10 +141,6 @@ impl Pool {
             broken: AtomicBool::new(false),
             plain_scripts: AtomicBool::new(false),
         })
-    }
-
-    fn too_slow(&self, what: &str, limit: Duration) -> StoreError {
-        StoreError::new(StoreErrorKind::Timeout, format!("redis at {} {what} within {limit:?}", self.server))
     }
 }
 

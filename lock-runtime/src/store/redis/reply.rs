@@ -47,6 +47,12 @@ impl Fault {
         }
     }
 
+    /// Asking again may help.
+    pub(super) fn is_transient(&self) -> bool {
+        let (Self::Answered { error, .. } | Self::Silent(error)) = self;
+        error.is_transient()
+    }
+
     /// The server does not know the script by its hash.
     pub(super) fn is_no_script(&self) -> bool {
         matches!(self, Self::Answered { code, .. } if code == "NOSCRIPT")
