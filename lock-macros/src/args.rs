@@ -36,6 +36,12 @@ pub(crate) struct Args {
     pub(crate) options: Options,
 }
 
+impl Args {
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        [Some(&self.key), self.options.metadata.as_ref()].into_iter().flatten().filter_map(Text::template)
+    }
+}
+
 /// The arguments that may be left out.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -55,6 +61,15 @@ pub(crate) struct Options {
 pub(crate) enum Text {
     Template(Template),
     Expr(Expr),
+}
+
+impl Text {
+    fn template(&self) -> Option<&Template> {
+        match self {
+            Self::Template(template) => Some(template),
+            Self::Expr(_) => None,
+        }
+    }
 }
 
 /// A literal duration, checked here, or an expression, which is rustc's business.
@@ -115,10 +130,12 @@ impl Given {
                     errors.push(error);
                     skip_argument(input)?;
                 }
-                if !input.is_empty() && input.parse::<Token![,]>().is_err() {
+                if input.parse::<Option<Token![,]>>()?.is_none() && !input.is_empty() {
                     errors.push(input.error("expected `,` between two arguments"));
-                    skip_argument(input)?;
-                    input.parse::<Option<Token![,]>>()?;
+                    if !input.peek(Ident::peek_any) {
+                        skip_argument(input)?;
+                        input.parse::<Option<Token![,]>>()?;
+                    }
                 }
             }
             Ok(())
@@ -130,10 +147,13 @@ impl Given {
 
     fn argument(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
         if !input.peek(Ident::peek_any) {
-            return Err(match input.fork().parse::<LitStr>() {
-                Ok(text) => syn::Error::new(text.span(), format!("name the argument: `key = {}`", source(&text))),
-                Err(_) => input.error("expected an argument, such as `ttl = \"5s\"`"),
-            });
+            let Ok(text) = input.fork().parse::<LitStr>() else {
+                return Err(input.error("expected an argument, such as `ttl = \"5s\"`"));
+            };
+            let meant = ["key", "ttl", "wait"].into_iter().find(|name| !self.has(name)).unwrap_or("name");
+            self.names.push(Ident::new(meant, text.span()));
+            let text = syn::Error::new(text.span(), format!("name the argument: `{meant} = {}`", source(&text)));
+            return Err(text);
         }
         let name = input.call(Ident::parse_any)?;
         let known = ARGUMENTS.iter().find(|(known, _)| name == known);
@@ -206,10 +226,8 @@ impl Given {
 
     fn check(&self, item: &LockFn, errors: &mut Errors) {
         let scope = Scope::of(&item.sig);
-        for text in [&self.key, &self.options.metadata].into_iter().flatten() {
-            if let Text::Template(template) = text {
-                template.unknown_names(&scope).for_each(|error| errors.push(error));
-            }
+        for template in [&self.key, &self.options.metadata].into_iter().flatten().filter_map(Text::template) {
+            template.unknown_names(&scope).for_each(|error| errors.push(error));
         }
         if let Some(guard) = &self.options.guard
             && scope.has_parameter(guard)
@@ -481,7 +499,7 @@ mod tests {
         one(quote!(ttl = "6s"), "`ttl` specified more than once");
         one(quote!(wait), "`wait` needs a value, such as `wait = \"2s\"`");
         one(quote!(wait("2s")), "`wait` needs a value, such as `wait = \"2s\"`");
-        one(quote!("order:{id}"), "name the argument: `key = \"order:{id}\"`");
+        one(quote!("2s"), "name the argument: `wait = \"2s\"`");
         one(quote!(wait = "2s" guard = lock), "expected `,` between two arguments");
         assert!(beside(quote!(timeout = "2s"))[0].starts_with("unknown argument `timeout`; expected `key`, `ttl`"));
     }

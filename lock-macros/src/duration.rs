@@ -60,7 +60,7 @@ fn parse(text: &str) -> Result<u64, Flaw> {
             return Err(format!("`{text}` is no duration: write a number with a unit, such as `5s`"));
         }
         if unit.is_empty() {
-            return Err(format!("`{number}` has no unit: write `{number}s` or another of {}", units()));
+            return Err(format!("`{number}` has no unit: write `{number}s`, or another of {}", units()));
         }
         if matches!(unit, "." | ",") {
             return Err(no_fraction(text, number, after));
@@ -106,6 +106,7 @@ fn no_fraction(text: &str, whole: &str, fraction: &str) -> Flaw {
 }
 
 fn unknown_unit(number: &str, unit: &str) -> Flaw {
+    let unit = unit.trim();
     let lower = unit.to_ascii_lowercase();
     let meant = match lower.as_str() {
         "us" | "µs" | "ns" => return format!("`{number}{unit}` is too fine: the smallest unit is `ms`"),
@@ -147,8 +148,8 @@ mod tests {
 
     #[test]
     fn without_a_unit() {
-        flaw("5", "`5` has no unit: write `5s` or another of `ms`, `s`, `m`, `h` or `d`");
-        flaw("1m30", "`30` has no unit: write `30s` or another of `ms`, `s`, `m`, `h` or `d`");
+        flaw("5", "`5` has no unit: write `5s`, or another of `ms`, `s`, `m`, `h` or `d`");
+        flaw("1m30", "`30` has no unit: write `30s`, or another of `ms`, `s`, `m`, `h` or `d`");
     }
 
     #[test]
@@ -156,6 +157,7 @@ mod tests {
         flaw("5x", "unknown unit `x` in `5x`: write `ms`, `s`, `m`, `h` or `d`");
         flaw("5sec", "unknown unit `sec`: write `5s`");
         flaw("5S", "unknown unit `S`: write `5s`");
+        flaw("5 minutes", "unknown unit `minutes`: write `5m`");
         flaw("5minutes", "unknown unit `minutes`: write `5m`");
         flaw("100millis", "unknown unit `millis`: write `100ms`");
         flaw("2months", "unknown unit `months` in `2months`: write `ms`, `s`, `m`, `h` or `d`");

@@ -1,10 +1,10 @@
-//! What the attribute writes. Every name of ours carries [`Span::mixed_site`]: the user's code can neither see nor hide
-//! it, and lints know that nobody wrote it.
+//! What the attribute writes. Wherever code of the user's is in scope, names of ours carry [`Span::mixed_site`]: that code can
+//! neither see nor hide them, and lints know that nobody wrote them.
 
-use proc_macro2::{Group, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Expr, LitStr};
+use syn::{Expr, Ident, LitStr};
 
 use crate::args::{Args, Errors, Given, OnBusy, Text, Time};
 use crate::item::{LockFn, Scope, Shape};
@@ -30,7 +30,7 @@ pub(crate) fn attribute(args: TokenStream, item: &TokenStream) -> TokenStream {
 pub(crate) fn key(tokens: TokenStream) -> TokenStream {
     let template = syn::parse2(tokens).and_then(|key: KeyLiteral| Template::parse(&key.0, Role::KeyMacro));
     match template {
-        Ok(template) => template.key(&private(None), &Scope::default()),
+        Ok(template) => template.key(&private_module(None, Span::mixed_site()), &Scope::default()),
         Err(error) => error.into_compile_error(),
     }
 }
@@ -46,9 +46,10 @@ impl syn::parse::Parse for KeyLiteral {
     }
 }
 
-fn private(path: Option<&syn::Path>) -> TokenStream {
-    let root = path.map_or_else(|| quote_spanned! {Span::mixed_site()=> ::lock_runtime }, ToTokens::to_token_stream);
-    quote_spanned! {Span::mixed_site()=> #root::__private }
+/// `::lock_runtime::__private`, reported at `site` where it is to blame.
+fn private_module(path: Option<&syn::Path>, site: Span) -> TokenStream {
+    let root = path.map_or_else(|| quote_spanned! {site=> ::lock_runtime }, ToTokens::to_token_stream);
+    quote_spanned! {site=> #root::__private }
 }
 
 /// Input: `async fn f(ARGS) -> R { BODY }`
@@ -59,14 +60,17 @@ fn expand(args: &Args, function: &LockFn) -> TokenStream {
     let expansion = Expansion {
         args,
         scope: Scope::of(&function.sig),
-        private: private(args.options.crate_path.as_ref()),
+        private: private_module(args.options.crate_path.as_ref(), Span::mixed_site()),
         output: function.output(),
         name: function.sig.ident.to_string(),
     };
     let content = match &function.shape {
         Shape::Async => expansion.content(&function.body),
         // Inside of the box, so that the key is computed when the future is polled, as it is in an `async fn`.
-        Shape::Boxed(boxed) => boxed.with_content(expansion.content(&boxed.block)),
+        Shape::Boxed(boxed) => {
+            let block = boxed.block_that_uses(args.templates().flat_map(Template::names));
+            boxed.with_content(expansion.content(&block))
+        }
     };
     function.with_body(&content)
 }
@@ -82,6 +86,11 @@ struct Expansion<'a> {
 }
 
 impl Expansion<'_> {
+    /// The same module, for an error about `tokens` of the user's.
+    fn private_at(&self, tokens: &impl Spanned) -> TokenStream {
+        private_module(self.args.options.crate_path.as_ref(), at(tokens))
+    }
+
     /// Input: `{ BODY }`
     /// Output:
     /// ```text
@@ -101,16 +110,24 @@ impl Expansion<'_> {
         let request = self.request();
         let (held, result) = (self.held(body), self.result());
         let (busy_type, busy) = self.busy();
+        // The block is the user's, as far as rustc is concerned: in a block of ours it would not name the arguments in
+        // errors about borrows, and would report some of them at the attribute.
+        let mut block = Group::new(
+            Delimiter::Brace,
+            quote_spanned! {Span::mixed_site()=>
+                match #private::Call::start(__call) {
+                    #held
+                    #busy
+                }
+            },
+        );
+        block.set_span(body.span());
+        let block = quote_spanned! {body.span()=> async move #block };
         quote_spanned! {Span::mixed_site()=>
             let __request = #request;
             let __call = &#private::Call::<#busy_type>::new();
             let __outcome = {
-                let __body = ::core::pin::pin!(::core::option::Option::Some(async move {
-                    match #private::Call::start(__call) {
-                        #held
-                        #busy
-                    }
-                }));
+                let __body = ::core::pin::pin!(::core::option::Option::Some(#block));
                 #private::run(__request, __call, __body).await
             };
             #result
@@ -123,7 +140,11 @@ impl Expansion<'_> {
         let Args { key, ttl, options } = self.args;
         let (name, key) = match key {
             Text::Template(template) => (template.source.as_str(), template.key(private, &self.scope)),
-            Text::Expr(expr) => (self.name.strip_prefix("r#").unwrap_or(&self.name), expr.to_token_stream()),
+            Text::Expr(expr) => {
+                let private = self.private_at(expr);
+                let convert = quote_spanned! {at(expr)=> <#private::LockKey as ::core::convert::From<_>>::from };
+                (self.name.strip_prefix("r#").unwrap_or(&self.name), applied(&convert, expr))
+            }
         };
         let name = options.name.as_ref().map_or_else(|| name.to_owned(), LitStr::value);
         let ttl = time(ttl);
@@ -133,6 +154,8 @@ impl Expansion<'_> {
             request.extend(quote_spanned! {Span::mixed_site()=> .wait(#wait) });
         }
         if let Some(retry) = &options.retry {
+            let private = self.private_at(retry);
+            let retry = typed(retry, &quote_spanned! {at(retry)=> #private::Retry });
             request.extend(quote_spanned! {Span::mixed_site()=> .retry(#retry) });
         }
         if let Some(metadata) = &options.metadata {
@@ -172,16 +195,21 @@ impl Expansion<'_> {
         let Self { private, output, .. } = self;
         let guard = self.args.options.guard.as_ref();
         let guard = guard.map(|guard| quote_spanned! {Span::mixed_site()=> let #guard = __guard; });
+        // Nothing of the user's is in the scope of these two, so they may be the user's, as far as rustc is concerned: it
+        // shows them when it says where the type of the body comes from, and where a value leaves it.
+        let returned = Ident::new("__ret", output.span());
+        let value = Ident::new("__ret", tail(body));
+        let edge = quote_spanned! {output.span()=> return #returned };
         quote_spanned! {Span::mixed_site()=>
             #private::Start::Held(__guard) => {
                 #guard
-                if let ::core::option::Option::Some(__ret) = ::core::option::Option::None::<#output> {
-                    return __ret;
+                if let ::core::option::Option::Some(#returned) = ::core::option::Option::None::<#output> {
+                    #edge;
                 }
                 #[allow(clippy::diverging_sub_expression)]
-                let __ret: #output = #body;
+                let #value: #output = #body;
                 #[allow(unreachable_code)]
-                __ret
+                #value
             }
         }
     }
@@ -200,8 +228,9 @@ impl Expansion<'_> {
             OnBusy::Skip => quote_spanned! {site=> <#output as #private::Skip>::skip() },
             OnBusy::Closure(closure) => {
                 // Through a function that says what the closure takes, or the parameter's type is not inferred.
+                let private = self.private_at(closure);
                 let call = quote_spanned! {at(closure)=> #private::call };
-                quote_spanned! {site=> #call(__busy, #closure) }
+                applied(&call, quote_spanned! {site=> __busy, #closure })
             }
             OnBusy::Expr(expr) => expr.to_token_stream(),
         };
@@ -230,6 +259,18 @@ impl Expansion<'_> {
     }
 }
 
+/// Where the value of a body is written: after its last semicolon.
+fn tail(body: &Group) -> Span {
+    let mut first = None;
+    for token in body.stream() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == ';' => first = None,
+            token => first = first.or(Some(token.span())),
+        }
+    }
+    first.unwrap_or_else(|| body.span())
+}
+
 /// A place of the user's for tokens of ours.
 fn at(tokens: &impl Spanned) -> Span {
     Span::mixed_site().located_at(tokens.span())
@@ -240,6 +281,21 @@ fn time(time: &Time) -> TokenStream {
         Time::Millis(millis) => {
             quote_spanned! {Span::mixed_site()=> ::core::time::Duration::from_millis(#millis) }
         }
-        Time::Expr(expr) => Expr::to_token_stream(expr),
+        Time::Expr(expr) => typed(expr, &quote_spanned! {at(expr)=> ::core::time::Duration }),
     }
+}
+
+/// `function(arguments)`, which ends where the arguments do: an error about the call is shown under all of them.
+fn applied(function: &TokenStream, arguments: impl ToTokens) -> TokenStream {
+    let arguments = arguments.into_token_stream();
+    let end = arguments.clone().into_iter().last().map_or_else(Span::mixed_site, |last| last.span());
+    let mut arguments = Group::new(Delimiter::Parenthesis, arguments);
+    arguments.set_span(Span::mixed_site().located_at(end));
+    quote!(#function #arguments)
+}
+
+/// The expression as a value of this type. As an argument, a wrong one would be blamed on a function of ours.
+fn typed(expr: &Expr, ty: &TokenStream) -> TokenStream {
+    let binding = quote_spanned! {at(expr)=> let __value: #ty };
+    quote_spanned! {Span::mixed_site()=> { #binding = #expr; __value } }
 }

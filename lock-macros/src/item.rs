@@ -43,7 +43,9 @@ impl Parse for LockFn {
                 ),
             ));
         }
-        let mut body: Group = input.parse()?;
+        let Some(mut body) = group(input.parse()?, Delimiter::Brace) else {
+            return Err(syn::Error::new(sig.ident.span(), "expected a function body in braces"));
+        };
         let span = body.span();
         let parser = |input: ParseStream<'_>| Ok((input.call(Attribute::parse_inner)?, input.parse()?));
         let (inner, content) = parser.parse2(body.stream())?;
@@ -55,6 +57,18 @@ impl Parse for LockFn {
             None => Shape::Boxed(boxed::Boxed::find(&sig, &body).map(Box::new).ok_or_else(|| not_async(&sig))?),
         };
         Ok(Self { attrs, vis, sig, inner, body, shape })
+    }
+}
+
+/// A group with these delimiters, which may be in invisible ones: a `$body:block` of `macro_rules!` is.
+pub(crate) fn group(token: TokenTree, delimiter: Delimiter) -> Option<Group> {
+    match token {
+        TokenTree::Group(found) if found.delimiter() == delimiter => Some(found),
+        TokenTree::Group(found) if found.delimiter() == Delimiter::None => {
+            let mut inside = found.stream().into_iter();
+            inside.next().filter(|_| inside.next().is_none()).and_then(|inside| group(inside, delimiter))
+        }
+        _ => None,
     }
 }
 
@@ -166,12 +180,10 @@ fn nothing(name: &Ident) -> String {
     )
 }
 
-/// The source text of a type; tokens print with spaces where nobody writes them.
+/// The type without the spaces that tokens are printed with.
 fn written(ty: &Type) -> String {
     let text = ty.to_token_stream().to_string();
-    [(" :: ", "::"), (" < ", "<"), (" >", ">"), ("& ", "&"), (" ,", ","), ("< ", "<"), (" <", "<")]
-        .iter()
-        .fold(text, |text, (from, to)| text.replace(from, to))
+    [(" :: ", "::"), (" < ", "<"), (" >", ">")].iter().fold(text, |text, (from, to)| text.replace(from, to))
 }
 
 fn peel(ty: &Type) -> &Type {
@@ -225,6 +237,8 @@ fn erase_impl_trait(ty: TokenStream) -> TokenStream {
 /// The names that a template may use.
 #[derive(Default)]
 pub(crate) struct Scope {
+    /// Whether these are all; `key!` has no signature to look at, and leaves the names to rustc.
+    complete: bool,
     names: Vec<Ident>,
     /// How many of them, at the end of the list, are const generics.
     constants: usize,
@@ -232,7 +246,7 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn of(sig: &Signature) -> Self {
-        let mut scope = Self::default();
+        let mut scope = Self { complete: true, ..Self::default() };
         for input in &sig.inputs {
             match input {
                 FnArg::Receiver(receiver) => scope.names.push(Ident::new("self", receiver.self_token.span)),
@@ -278,6 +292,16 @@ impl Scope {
         self.find(name).is_some()
     }
 
+    /// Where to resolve a name of the template in `literal`: as the parameter is, even if one of the two came through
+    /// `macro_rules!` and the other did not. What is no parameter is a constant, or, in `key!`, a variable.
+    pub(crate) fn hygiene(&self, name: &Ident, literal: Span) -> Span {
+        match self.find(name) {
+            Some(parameter) => parameter.span(),
+            None if self.complete => Span::mixed_site(),
+            None => literal,
+        }
+    }
+
     /// Whether a `let` of this name would hide a parameter.
     pub(crate) fn has_parameter(&self, name: &Ident) -> bool {
         let parameters = self.names.len() - self.constants;
@@ -295,11 +319,13 @@ impl Scope {
             None if seen().next().is_none() => "; the function has none".to_owned(),
             None => format!("; there is {}", suggest::list(seen(), "and")),
         };
-        let help = if names.iter().any(|known| known == "self") && suggest::similar(&name, seen()).is_none() {
-            format!("\nhelp: for a field of `self`, write `{{self.{source}}}`")
-        } else if seen().count() < names.len() {
+        let help = if seen().count() < names.len() {
             "\nhelp: `#[async_trait]` takes patterns apart after the lock is taken; give the parameter a name"
                 .to_owned()
+        } else if suggest::similar(&name, seen()).is_some() {
+            String::new()
+        } else if names.iter().any(|known| known == "self") {
+            format!("\nhelp: for a field of `self`, write `{{self.{source}}}`")
         } else {
             String::new()
         };
@@ -326,6 +352,15 @@ mod tests {
         let item: LockFn = parse_quote! { pub async fn f() { #![allow(dead_code)] if 1 + . ; let x = } };
         assert_eq!(item.inner.len(), 1);
         assert_eq!(item.body.stream().to_string(), "if 1 + . ; let x =");
+    }
+
+    #[test]
+    fn the_body_may_come_through_a_macro() {
+        let body = proc_macro2::Group::new(proc_macro2::Delimiter::None, quote!({ 1 }));
+        let item: LockFn = parse_quote! { async fn f() #body };
+        assert_eq!(item.body.to_string(), "{ 1 }");
+        let two = proc_macro2::Group::new(proc_macro2::Delimiter::None, quote!({ 1 } { 2 }));
+        assert_eq!(refusal(quote!(async fn f() #two)), "expected a function body in braces");
     }
 
     #[test]

@@ -161,7 +161,8 @@ mod template;
 /// # Order of attributes
 ///
 /// Attributes are expanded from the top. Put this one *above* `#[tokio::main]` and `#[tokio::test]`, which remove the `async`.
-/// `#[tracing::instrument]` above it measures the waiting as well, below it the body alone; `#[debug_handler]` and actix-web's
+/// Each wraps the body as the one above it left it, so the lower one is the outer one: `#[tracing::instrument]` below this one
+/// measures the waiting as well, above it the body alone; `#[debug_handler]` and actix-web's
 /// `#[get("/")]` work in both places. Within `#[async_trait]` it goes on the methods. Twice on one function takes two locks,
 /// the lower one first.
 ///

@@ -58,6 +58,11 @@ impl Template {
         unknown.map(|part| syn::Error::new(self.span, scope.unknown(&part.name, &part.source)))
     }
 
+    /// The names that the placeholders begin with.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Ident> {
+        self.parts().map(|part| &part.name)
+    }
+
     fn parts(&self) -> impl Iterator<Item = &Placeholder> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Part(part) => Some(part),
@@ -85,27 +90,31 @@ impl Template {
     /// ```text
     /// {
     ///     let mut __key = P::KeyWriter::new(":");
-    ///     __key.literal("order:");
-    ///     __key.part("order.id", &order.id);
-    ///     __key.literal(":");
-    ///     __key.formatted("line:05", ::core::format_args!("{:05}", line));
-    ///     __key.finish()
+    ///     P::KeyWriter::literal(&mut __key, "order:");
+    ///     P::KeyWriter::part(&mut __key, "order.id", &order.id);
+    ///     P::KeyWriter::literal(&mut __key, ":");
+    ///     P::KeyWriter::formatted(&mut __key, "line:05", ::core::format_args!("{:05}", line));
+    ///     P::KeyWriter::finish(__key)
     /// }
     /// ```
+    ///
+    /// By path, because a method call would prefer `fn part(&self)` of a trait of the user's to ours with `&mut self`.
     pub(crate) fn key(&self, private: &TokenStream, scope: &Scope) -> TokenStream {
         // At the literal, so that rustc's errors about a part are shown there; still marked as generated.
         let site = Span::mixed_site().located_at(self.span);
         let specials = self.specials();
         let steps = self.pieces.iter().map(|piece| match piece {
-            Piece::Text(text) => quote_spanned! {site=> __key.literal(#text); },
+            Piece::Text(text) => quote_spanned! {site=> #private::KeyWriter::literal(&mut __key, #text); },
             Piece::Part(part) => {
                 let source = &part.source;
                 let value = part.value(self.span, scope);
                 if part.spec.is_empty() {
-                    quote_spanned! {site=> __key.part(#source, &#value); }
+                    quote_spanned! {site=> #private::KeyWriter::part(&mut __key, #source, &#value); }
                 } else {
                     let format = LitStr::new(&format!("{{:{}}}", part.spec), site);
-                    quote_spanned! {site=> __key.formatted(#source, ::core::format_args!(#format, #value)); }
+                    quote_spanned! {site=>
+                        #private::KeyWriter::formatted(&mut __key, #source, ::core::format_args!(#format, #value));
+                    }
                 }
             }
         });
@@ -113,7 +122,7 @@ impl Template {
             {
                 let mut __key = #private::KeyWriter::new(#specials);
                 #(#steps)*
-                __key.finish()
+                #private::KeyWriter::finish(__key)
             }
         }
     }
@@ -138,17 +147,17 @@ impl Template {
 
 impl Placeholder {
     /// `order.id`, resolved where the parameter is, so that templates that come through `macro_rules!` find it.
-    fn value(&self, span: Span, scope: &Scope) -> TokenStream {
+    fn value(&self, literal: Span, scope: &Scope) -> TokenStream {
+        let site = Span::mixed_site().located_at(literal);
         let mut name = scope.find(&self.name).unwrap_or(&self.name).clone();
-        name.set_span(name.span().located_at(span));
-        let site = Span::mixed_site().located_at(span);
+        name.set_span(scope.hygiene(&self.name, literal).located_at(literal));
         let fields = self.fields.iter().map(|field| match field {
             Member::Named(field) => {
                 let mut field = field.clone();
-                field.set_span(span);
+                field.set_span(site);
                 field.into_token_stream()
             }
-            Member::Unnamed(index) => Index { index: index.index, span }.into_token_stream(),
+            Member::Unnamed(index) => Index { index: index.index, span: site }.into_token_stream(),
         });
         quote_spanned! {site=> #name #(. #fields)* }
     }
@@ -320,7 +329,7 @@ fn spec(part: &Placeholder) -> Result<(), String> {
         return Ok(());
     }
     let why = if spec.ends_with('?') {
-        "debug output is no name: it would lock `Some(1)`, and it may change with any update"
+        "debug output may change with any update, and it writes an `Option` as `Some(1)`"
     } else if spec.ends_with('p') {
         "an address is different in every process"
     } else if spec.contains(['$', '*']) {
@@ -371,11 +380,11 @@ mod tests {
             &quote! {
                 {
                     let mut __key = P::KeyWriter::new(":/");
-                    __key.literal("order:");
-                    __key.part("order.id", &order.id);
-                    __key.literal("/");
-                    __key.formatted("lines.0.1:05", ::core::format_args!("{:05}", lines. 0 . 1));
-                    __key.finish()
+                    P::KeyWriter::literal(&mut __key, "order:");
+                    P::KeyWriter::part(&mut __key, "order.id", &order.id);
+                    P::KeyWriter::literal(&mut __key, "/");
+                    P::KeyWriter::formatted(&mut __key, "lines.0.1:05", ::core::format_args!("{:05}", lines. 0 . 1));
+                    P::KeyWriter::finish(__key)
                 }
             },
         );
@@ -388,11 +397,11 @@ mod tests {
             &quote! {
                 {
                     let mut __key = P::KeyWriter::new("{}-");
-                    __key.literal("{");
-                    __key.part("self.tenant", &self.tenant);
-                    __key.literal("}-");
-                    __key.part("type", &r#type);
-                    __key.finish()
+                    P::KeyWriter::literal(&mut __key, "{");
+                    P::KeyWriter::part(&mut __key, "self.tenant", &self.tenant);
+                    P::KeyWriter::literal(&mut __key, "}-");
+                    P::KeyWriter::part(&mut __key, "type", &r#type);
+                    P::KeyWriter::finish(__key)
                 }
             },
         );

@@ -14,7 +14,6 @@ use crate::lease::Standing;
 use crate::manager::LockManager;
 use crate::request::LockRequest;
 use crate::retry::Retry;
-use crate::telemetry;
 
 /// A return type that can carry a lock failure: `Result<T, E>` with `E: From<LockError>`.
 ///
@@ -117,9 +116,9 @@ enum Release {
 }
 
 impl Request {
-    /// `_name` is the label of the function in metrics and spans.
-    pub fn new(_name: &'static str, key: impl Into<LockKey>, ttl: Duration) -> Self {
-        Self { request: LockRequest::new(None, key.into()).ttl(ttl), release: Release::Wait }
+    /// `name` is the label of the function in logs.
+    pub fn new(name: &'static str, key: impl Into<LockKey>, ttl: Duration) -> Self {
+        Self { request: LockRequest::new(None, key.into()).name(name).ttl(ttl), release: Release::Wait }
     }
 
     /// `wait = …`
@@ -278,7 +277,6 @@ where
     let output = match ended {
         Ok(output) => output,
         Err(Stopped::Lost(cause)) => {
-            telemetry::lost(guard.key(), cause);
             // Harmless if it is not ours; needed if an earlier request of ours is still on its way.
             guard.give_back_later();
             return Outcome(End::Failed(hold.lost(cause)));
@@ -291,18 +289,16 @@ where
     // Asked before the release: what the lease was when the body ended.
     let standing = hold.standing();
     match request.release {
-        Release::Wait => match guard.give_back().await {
-            Err(LockError::Unavailable { key, source }) => telemetry::release_unanswered(&key, &source),
+        Release::Wait => {
             // The body's own result is never masked by the release: if the lease was good when it ended, it was done in time.
-            Err(_) if matches!(standing, Standing::Held { .. }) => telemetry::lost_unnoticed(guard.key()),
-            Ok(()) | Err(_) => {}
-        },
+            // What went wrong has been told to `tracing`.
+            let _ = guard.give_back().await;
+        }
         Release::Background => guard.give_back_later(),
     }
     match standing {
         Standing::Held { .. } => Outcome(End::Done(output)),
         Standing::Lost(cause) => {
-            telemetry::lost(guard.key(), cause);
             let error = LockError::Lost { key: guard.key().clone(), cause, completed: true };
             Outcome(End::Late(output, error))
         }

@@ -105,6 +105,7 @@ impl<F: Future> Future for Guarded<'_, '_, F> {
             if !polled {
                 polled = true;
                 let _enclosed = Enclosed::enter(this.hold);
+                let _in_span = this.hold.span().enter();
                 if let Poll::Ready(output) = this.slot.poll(cx) {
                     return Poll::Ready(Ok(output));
                 }

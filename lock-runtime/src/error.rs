@@ -83,6 +83,21 @@ impl LockError {
         }
     }
 
+    /// The sort of failure in a word, without the key: for logs and metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Busy(_) => "busy",
+            Self::Lost { .. } => "lost",
+            Self::AlreadyHeld { .. } => "already held",
+            Self::Unavailable { .. } => "unavailable",
+            Self::ForeignKey { .. } => "foreign key",
+            Self::NoManager { .. } => "no manager",
+            Self::Invalid { .. } => "invalid",
+            Self::Setup(_) => "setup",
+        }
+    }
+
     /// Whether somebody else holds the lock.
     #[must_use]
     pub fn is_busy(&self) -> bool {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use tracing::Span;
+
 use crate::error::LockError;
 use crate::holder::Token;
 use crate::key::LockKey;
@@ -14,13 +16,14 @@ use crate::manager::Shared;
 use crate::outstanding::Ticket;
 use crate::queue::Place;
 use crate::store::{Claim, Done, Extension};
-use crate::telemetry;
+use crate::telemetry::{self, Release};
 
 /// One acquired claim and its lease, shared by the guard, the body that runs under it and the line before its key.
 pub(crate) struct Hold {
     shared: Arc<Shared>,
     claim: Claim,
     state: Mutex<State>,
+    span: Span,
     /// Held across every request about this claim: extensions and the release go one after the other, so that no
     /// extension can be executed after the release was answered.
     order: tokio::sync::Mutex<()>,
@@ -65,21 +68,39 @@ impl Hold {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
-        state.lease.on(Event::Tick, now)
+        let lost_before = state.lease.is_lost();
+        let standing = state.lease.on(Event::Tick, now);
+        drop(state);
+        self.tell(lost_before, standing);
+        standing
     }
 
     /// Takes note of an event, and wakes the body if the lock is lost by it.
     pub(crate) fn on(&self, event: Event) -> Standing {
         let now = self.shared.store.now();
         let mut state = self.state();
+        let lost_before = state.lease.is_lost();
         let standing = state.lease.on(event, now);
         let body = if matches!(standing, Standing::Lost(_)) { state.body.take() } else { None };
         // Wakers are foreign code: never under the lock.
         drop(state);
+        self.tell(lost_before, standing);
         if let Some(body) = body {
             body.wake();
         }
         standing
+    }
+
+    /// Tells of a loss, once.
+    fn tell(&self, lost_before: bool, standing: Standing) {
+        if let (false, Standing::Lost(cause)) = (lost_before, standing) {
+            self.span.in_scope(|| telemetry::lost(self.claim.label, cause));
+        }
+    }
+
+    /// The span of the hold.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,6 +137,7 @@ pub struct LockGuard {
 impl LockGuard {
     pub(crate) fn new(shared: Arc<Shared>, claim: Claim, lease: Lease, counted: Ticket) -> Self {
         let hold = Arc::new(Hold {
+            span: telemetry::holding(claim.label, &claim.keys[0]),
             shared,
             claim,
             state: Mutex::new(State { lease, body: None }),
@@ -219,10 +241,7 @@ impl LockGuard {
         };
         match hold.on(after) {
             Standing::Held { .. } => Ok(()),
-            Standing::Lost(cause) => {
-                telemetry::lost(self.key(), cause);
-                Err(hold.lost(cause))
-            }
+            Standing::Lost(cause) => Err(hold.lost(cause)),
         }
     }
 
@@ -245,19 +264,27 @@ impl LockGuard {
     pub(crate) async fn give_back(&self) -> Result<(), LockError> {
         let hold = &*self.hold;
         let _in_order = hold.order.lock().await;
-        match hold.shared.store.release(&hold.claim).await {
-            Ok(ours) => {
+        let answer = hold.shared.store.release(&hold.claim).await;
+        let outcome = match &answer {
+            Ok(true) => Release::Released,
+            Ok(false) => Release::Gone,
+            Err(_) => Release::Unanswered,
+        };
+        self.hold.span.in_scope(|| telemetry::released(hold.claim.label, outcome));
+        match answer {
+            Ok(true) => {
                 self.finish();
-                if ours {
-                    return Ok(());
-                }
+                Ok(())
+            }
+            Ok(false) => {
+                self.finish();
                 Err(hold.lost(match hold.standing() {
                     Standing::Lost(cause) => cause,
                     Standing::Held { .. } => LostCause::Gone,
                 }))
             }
             Err(source) => {
-                self.give_back_later();
+                self.abandon();
                 Err(LockError::Unavailable { key: self.key().clone(), source })
             }
         }
@@ -265,6 +292,13 @@ impl LockGuard {
 
     /// Gives the lock back in the background.
     pub(crate) fn give_back_later(&self) {
+        if !self.finished.load(Ordering::Acquire) {
+            self.hold.span.in_scope(|| telemetry::released(self.hold.claim.label, Release::Background));
+            self.abandon();
+        }
+    }
+
+    fn abandon(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
             // The line learns of it when it is done: the next in it would only find the lock busy before.
             let place = self.take_place();

@@ -131,6 +131,11 @@ impl Lease {
         }
     }
 
+    /// Whether it is known to be lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     fn expire(&mut self, now: Moment) {
         if self.lost.is_none() && now >= self.valid_until {
             self.lost = Some(LostCause::Expired);

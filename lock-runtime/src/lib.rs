@@ -14,8 +14,12 @@ mod queue;
 mod request;
 mod retry;
 pub mod store;
-mod telemetry;
+pub mod telemetry;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod timer;
+#[cfg(any(feature = "axum", feature = "actix-web"))]
+pub mod web;
 
 pub use crate::attribute::{FromLockError, LockOutput, Skip};
 pub use crate::clock::Moment;

@@ -22,7 +22,7 @@ static INSTALLED: OnceLock<LockManager> = OnceLock::new();
 
 tokio::task_local! {
     /// The manager of the current task.
-    static SCOPED: LockManager;
+    pub(crate) static SCOPED: LockManager;
 }
 
 /// Where locks are asked for: a store, and the lines of this process before its keys.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::body;
 use crate::clock::Moment;
 use crate::error::{Busy, LockError, StoreError, StoreErrorKind};
@@ -17,7 +19,7 @@ use crate::manager::{LockManager, Shared};
 use crate::queue::Turn;
 use crate::retry::{Delays, Retry};
 use crate::store::{Attempt, Claim, Done};
-use crate::timer;
+use crate::{telemetry, timer};
 
 /// The longest metadata, in bytes: it is stored with every acquisition.
 const MAX_METADATA: usize = 1024;
@@ -36,19 +38,20 @@ pub struct LockRequest<Ttl = Duration> {
     wait: Option<Duration>,
     retry: Option<Retry>,
     metadata: Option<Arc<str>>,
+    label: &'static str,
 }
 
 impl LockRequest<()> {
     /// `manager`: the one to use, or `None` for the current one.
     pub(crate) fn new(manager: Option<LockManager>, key: LockKey) -> Self {
-        Self { manager, key, ttl: (), wait: None, retry: None, metadata: None }
+        Self { manager, key, ttl: (), wait: None, retry: None, metadata: None, label: "" }
     }
 
     /// The length of the lease: 10 ms to 30 days, counted in whole milliseconds. If this process dies, the lock is free
     /// after this time.
     pub fn ttl(self, ttl: Duration) -> LockRequest {
-        let Self { manager, key, ttl: (), wait, retry, metadata } = self;
-        LockRequest { manager, key, ttl, wait, retry, metadata }
+        let Self { manager, key, ttl: (), wait, retry, metadata, label } = self;
+        LockRequest { manager, key, ttl, wait, retry, metadata, label }
     }
 }
 
@@ -70,6 +73,12 @@ impl<Ttl> LockRequest<Ttl> {
     /// What others read about the holder while they find the lock busy; `host:pid` unless told. At most 1 KiB.
     pub fn metadata(mut self, metadata: impl Into<String>) -> Self {
         self.metadata = Some(metadata.into().into());
+        self
+    }
+
+    /// What the call is called in [logs](crate::telemetry), where the key may be one of millions.
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.label = name;
         self
     }
 
@@ -96,6 +105,17 @@ impl LockRequest {
     /// Safe to drop at any point. If a request was on its way, a clean-up follows it on the same connection: the lock does
     /// not stay behind.
     pub async fn acquire(self) -> Result<LockGuard, LockError> {
+        let (label, span) = (self.label, telemetry::acquiring(self.label, &self.key));
+        let acquiring = async {
+            let mut waited = Duration::ZERO;
+            let outcome = self.acquire_timed(&mut waited).await;
+            telemetry::acquired(label, waited, &outcome);
+            outcome
+        };
+        acquiring.instrument(span).await
+    }
+
+    async fn acquire_timed(self, waited: &mut Duration) -> Result<LockGuard, LockError> {
         let Some(manager) = self.manager.or_else(LockManager::current) else {
             return Err(LockError::NoManager { key: self.key });
         };
@@ -120,15 +140,19 @@ impl LockRequest {
             return Err(LockError::AlreadyHeld { key });
         }
         let started = shared.store.now();
-        let asking = Asking { shared, key, ttl, metadata, started };
-        match (self.wait, self.retry) {
+        let asking = Asking { shared, key, ttl, metadata, started, label: self.label };
+        let outcome = match (self.wait, self.retry) {
             (None | Some(Duration::ZERO), None) => asking.once().await,
             (wait, retry) => {
-                let patience =
-                    Patience { until: wait.map(|wait| started.plus(wait)), delays: retry.unwrap_or(POLLING).delays() };
+                let retry = retry.unwrap_or(POLLING);
+                let until = wait.map(|wait| started.plus(wait));
+                let in_line_until = until.into_iter().chain(retry.total().map(|total| started.plus(total))).min();
+                let patience = Patience { until, in_line_until, delays: retry.delays() };
                 asking.patiently(patience).await
             }
-        }
+        };
+        *waited = asking.waited();
+        outcome
     }
 }
 
@@ -136,6 +160,9 @@ impl LockRequest {
 struct Patience {
     /// `None`: for as long as there are delays.
     until: Option<Moment>,
+    /// As `until`, while others of this process are before us: the store is not asked then, and no delay is drawn, but a
+    /// strategy that ends is not to wait for longer than its delays take.
+    in_line_until: Option<Moment>,
     delays: Delays,
 }
 
@@ -156,11 +183,12 @@ struct Asking {
     ttl: Duration,
     metadata: Arc<str>,
     started: Moment,
+    label: &'static str,
 }
 
 impl Asking {
     /// Tries once. Never waits in line.
-    async fn once(self) -> Result<LockGuard, LockError> {
+    async fn once(&self) -> Result<LockGuard, LockError> {
         // Against a confirmed, still valid lease of this process the answer is known. A neighbour who is merely asking proves
         // nothing: the store may be down.
         if let Some(held) = self.shared.queue.held_here(&self.key) {
@@ -170,12 +198,13 @@ impl Asking {
     }
 
     /// Waits in line, then asks until the lock is won or the patience is over.
-    async fn patiently(self, mut patience: Patience) -> Result<LockGuard, LockError> {
-        let Some(turn) = self.unless_over(patience.until, self.shared.queue.turn(&self.key)).await? else {
+    async fn patiently(&self, mut patience: Patience) -> Result<LockGuard, LockError> {
+        let Some(turn) = self.unless_over(patience.in_line_until, self.shared.queue.turn(&self.key)).await? else {
             return self.last_word().await;
         };
+        let mut told = false;
         loop {
-            if !self.until_free_here(&turn, patience.until).await? {
+            if !self.until_free_here(&turn, patience.in_line_until, &mut told).await? {
                 return self.last_word().await;
             }
             let miss = match self.attempt().await {
@@ -196,16 +225,20 @@ impl Asking {
             };
             // At the end of the wait it is tried a last time.
             let delay = left.map_or(delay, |left| delay.min(left));
+            if let Miss::Busy(holder, _) = &miss {
+                self.tell(&mut told, holder.as_ref());
+            }
             self.pause(delay, &turn).await?;
         }
     }
 
     /// Waits while another task of this process holds the lock. `false`: the wait was over before.
-    async fn until_free_here(&self, turn: &Turn, until: Option<Moment>) -> Result<bool, LockError> {
+    async fn until_free_here(&self, turn: &Turn, until: Option<Moment>, told: &mut bool) -> Result<bool, LockError> {
         while let Some(held) = self.shared.queue.held_here(&self.key) {
             if until.is_some_and(|until| self.shared.store.now() >= until) {
                 return Ok(false);
             }
+            self.tell(told, Some(&held.holder));
             // Woken when it is given back; its lease bounds the wait, and an extension only makes us look again.
             let look_again = self.shared.store.now().plus(held.remaining);
             let until = until.map_or(look_again, |until| until.min(look_again));
@@ -261,7 +294,8 @@ impl Asking {
                 return Err(Miss::Final(self.unavailable(Shared::closed_error())));
             }
             // A token of its own for every request: if an earlier one is still on its way, its clean-up must not end this one.
-            let claim = Claim::new(self.key.clone(), self.ttl, self.metadata.clone());
+            let mut claim = Claim::new(self.key.clone(), self.ttl, self.metadata.clone());
+            claim.label = self.label;
             match self.shared.store.acquire(&claim).await {
                 Ok(Attempt::Acquired { sent }) => {
                     let lease = Lease::granted(sent, self.ttl);
@@ -288,6 +322,13 @@ impl Asking {
             StoreErrorKind::Timeout,
             "the store's answers take longer than half of the ttl: use a longer ttl",
         )))
+    }
+
+    /// Tells of the wait, once.
+    fn tell(&self, told: &mut bool, holder: Option<&Holder>) {
+        if !std::mem::replace(told, true) {
+            telemetry::waiting(self.label, holder);
+        }
     }
 
     fn waited(&self) -> Duration {

@@ -73,6 +73,11 @@ impl Retry {
         Delays { retry: *self, drawn: 0 }
     }
 
+    /// How long all delays take together; `None` when that is for ever, or as good as.
+    pub(crate) fn total(&self) -> Option<Duration> {
+        self.limit.filter(|limit| *limit <= 10_000).map(|_| self.delays().sum())
+    }
+
     /// Whether the sequence of delays never ends.
     pub(crate) fn is_endless(&self) -> bool {
         self.limit.is_none() && self.curve != Curve::None
@@ -127,19 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn none_never_asks_again() {
+    fn bl_19_none_never_asks_again() {
         assert_eq!(Retry::none().delays().next(), None);
         assert_eq!(Retry::none().limit(3).delays().next(), None);
     }
 
     #[test]
-    fn linear_repeats_its_delay() {
+    fn bl_20_linear_repeats_its_delay() {
         let delays: Vec<_> = Retry::linear(ms(1000)).delays().take(3).collect();
         assert_eq!(delays, [ms(1000); 3]);
     }
 
     #[test]
-    fn exponential_is_clamped_on_both_sides() {
+    fn bl_21_exponential_is_clamped_on_both_sides() {
         let delays: Vec<_> = Retry::exponential(ms(10), ms(300)).delays().take(9).collect();
         assert_eq!(delays, [10, 10, 16, 32, 64, 128, 256, 300, 300].map(ms));
     }
@@ -152,12 +157,32 @@ mod tests {
     }
 
     #[test]
-    fn limit_counts_and_every_sequence_is_fresh() {
+    fn bl_22_limit_counts_and_every_sequence_is_fresh() {
         let retry = Retry::linear(ms(5)).limit(2);
         assert_eq!(retry.delays().count(), 2);
         assert_eq!(retry.delays().count(), 2);
         assert!(!retry.is_endless());
         assert!(Retry::linear(ms(5)).is_endless());
+        assert_eq!((retry.total(), Retry::linear(ms(5)).total()), (Some(ms(10)), None));
+    }
+
+    /// On purpose different: a strategy has no state to share. Its delays have, and are counted exactly.
+    #[test]
+    fn bl_23_shared_delays_are_counted_exactly() {
+        let delays = std::sync::Mutex::new(Retry::linear(ms(1)).limit(100).delays());
+        let drawn = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        if delays.lock().expect("no panic").next().is_some() {
+                            drawn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(drawn.into_inner(), 100);
     }
 
     #[test]

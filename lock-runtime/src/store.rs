@@ -70,6 +70,37 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
+/// A shared store is a store.
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn now(&self) -> Moment {
+        (**self).now()
+    }
+
+    fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
+        (**self).acquire(claim)
+    }
+
+    fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool> {
+        (**self).extend(claim, ttl, extension)
+    }
+
+    fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
+        (**self).remaining(claim)
+    }
+
+    fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
+        (**self).release(claim)
+    }
+
+    fn abandon(&self, claim: Claim, done: Done) {
+        (**self).abandon(claim, done);
+    }
+
+    fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        (**self).drain()
+    }
+}
+
 /// What runs when an abandoned claim is settled.
 pub struct Done(Option<Box<dyn FnOnce() + Send>>);
 
@@ -113,13 +144,15 @@ pub struct Claim {
     pub metadata: Arc<str>,
     /// For how long, in whole milliseconds.
     pub ttl: Duration,
+    /// What the call is called in logs.
+    pub label: &'static str,
 }
 
 impl Claim {
     /// A claim of one key, with a fresh token.
     #[must_use]
     pub fn new(key: LockKey, ttl: Duration, metadata: Arc<str>) -> Self {
-        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl }
+        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl, label: "" }
     }
 
     /// The value stored under each key: the token, then a space and the metadata, if there is any. Compared as a whole.

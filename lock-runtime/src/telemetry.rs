@@ -1,28 +1,111 @@
-//! What is told to `tracing`. Keys appear as fields; tokens and passwords never do.
+//! What is told to [`tracing`](https://docs.rs/tracing): spans and events under the target `lock_runtime`.
+//!
+//! Every span and event has the field `lock`: the label of the call, which is the attribute's `name`, else its key template,
+//! else (by hand) what [`LockRequest::name`](crate::LockRequest::name) was given, else empty. Labels come from the source
+//! code, so there are only as many as there are calls. The key itself, which may hold a customer's data, is a field of the
+//! spans alone: a subscriber that drops the field has dropped it everywhere. Tokens and passwords appear nowhere.
+//!
+//! | span | level | fields | from, to |
+//! |---|---|---|---|
+//! | `lock.acquire` | info | `lock`, `key` | the request, its guard or its error |
+//! | `lock.hold` | info | `lock`, `key` | entered around every poll of a body under the attribute, and around what is told of a guard |
+//! | `lock.cleanup` | info | `lock`, `key` | a lock that is given back in the background |
+//!
+//! | event | level | fields | when |
+//! |---|---|---|---|
+//! | `lock.waiting` | debug | `holder` | the first time that a lock is found busy by a call that waits |
+//! | `lock.acquired` | debug | `waited` | the lock is ours |
+//! | `lock.busy` | debug | `waited` | somebody else has it, and the call has given up |
+//! | `lock.failed` | warn | `waited`, `error` | any other end of an acquisition |
+//! | `lock.lost` | warn | `cause` | a held lock was lost |
+//! | `lock.released` | debug, or warn | `outcome` | a lock was given back: `released`, `background` (debug), `gone` (it was not ours any more), `unanswered` (repeated in the background; warn) |
+//! | `lock.orphaned` | warn | `ttl` | a clean-up came to nothing; the lock ends with its TTL |
+//!
+//! Above [`tracing::instrument`](https://docs.rs/tracing/latest/tracing/attr.instrument.html), the attribute leaves the
+//! waiting out of the function's span; below it, the waiting is part of it.
 
-use crate::error::StoreError;
+use std::time::Duration;
+
+use tracing::{Span, debug, info_span, warn};
+
+use crate::error::LockError;
+use crate::holder::Holder;
 use crate::key::LockKey;
 use crate::lease::LostCause;
+
+/// The span of an acquisition.
+pub(crate) fn acquiring(lock: &'static str, key: &LockKey) -> Span {
+    info_span!(target: "lock_runtime", "lock.acquire", lock, %key)
+}
+
+/// The span of a hold.
+pub(crate) fn holding(lock: &'static str, key: &LockKey) -> Span {
+    info_span!(target: "lock_runtime", "lock.hold", lock, %key)
+}
+
+pub(crate) fn waiting(lock: &'static str, holder: Option<&Holder>) {
+    let holder = holder.map(tracing::field::display);
+    debug!(name: "lock.waiting", target: "lock_runtime", lock, holder, "lock busy, waiting for it");
+}
+
+/// The end of an acquisition.
+pub(crate) fn acquired<T>(lock: &'static str, waited: Duration, outcome: &Result<T, LockError>) {
+    match outcome {
+        Ok(_) => debug!(name: "lock.acquired", target: "lock_runtime", lock, ?waited, "lock acquired"),
+        Err(LockError::Busy(_)) => debug!(name: "lock.busy", target: "lock_runtime", lock, ?waited, "lock busy"),
+        Err(error) => {
+            // The error's own text names the key, which belongs into the span alone.
+            let error = error.kind();
+            warn!(name: "lock.failed", target: "lock_runtime", lock, ?waited, error, "lock not acquired");
+        }
+    }
+}
+
+pub(crate) fn lost(lock: &'static str, cause: LostCause) {
+    warn!(name: "lock.lost", target: "lock_runtime", lock, %cause, "lock lost");
+}
+
+/// How a lock was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    Released,
+    Background,
+    Gone,
+    Unanswered,
+}
+
+pub(crate) fn released(lock: &'static str, outcome: Release) {
+    let (outcome, in_order) = match outcome {
+        Release::Released => ("released", true),
+        Release::Background => ("background", true),
+        Release::Gone => ("gone", false),
+        Release::Unanswered => ("unanswered", false),
+    };
+    if in_order {
+        debug!(name: "lock.released", target: "lock_runtime", lock, outcome, "lock given back");
+    } else {
+        warn!(name: "lock.released", target: "lock_runtime", lock, outcome, "lock not given back in order");
+    }
+}
+
+/// The clean-ups of a store.
 #[cfg(feature = "redis")]
-use crate::store::Claim;
+pub(crate) mod cleanup {
+    use tracing::{Span, info_span, warn};
 
-/// A clean-up came to nothing; the lock ends with its TTL.
-#[cfg(feature = "redis")]
-pub(crate) fn cleanup_gave_up(claim: &Claim) {
-    tracing::warn!(target: "lock_runtime", keys = ?claim.keys, ttl = ?claim.ttl, "lock not given back; it ends with its ttl");
-}
+    use crate::store::Claim;
 
-/// A release was not answered after the body had ended; it goes on in the background.
-pub(crate) fn release_unanswered(key: &LockKey, error: &StoreError) {
-    tracing::warn!(target: "lock_runtime", %key, %error, "release not answered; repeating it in the background");
-}
+    /// The span of a clean-up.
+    pub(crate) fn span(claim: &Claim) -> Span {
+        info_span!(target: "lock_runtime", "lock.cleanup", lock = claim.label, key = ?claim.keys)
+    }
 
-/// The store no longer had a lock that was given back before its lease was over.
-pub(crate) fn lost_unnoticed(key: &LockKey) {
-    tracing::warn!(target: "lock_runtime", %key, "lock was gone from the store before its lease was over");
-}
-
-/// A held lock was lost.
-pub(crate) fn lost(key: &LockKey, cause: LostCause) {
-    tracing::warn!(target: "lock_runtime", %key, %cause, "lock lost");
+    /// It came to nothing.
+    pub(crate) fn gave_up(claim: &Claim) {
+        let ttl = claim.ttl;
+        warn!(
+            name: "lock.orphaned", target: "lock_runtime", lock = claim.label, ?ttl,
+            "lock not given back; it ends with its ttl"
+        );
+    }
 }

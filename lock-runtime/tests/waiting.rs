@@ -132,6 +132,12 @@ async fn a_strategy_decides_when_to_ask_again() {
     assert!(error.is_busy());
     assert!((ms(10)..ms(15)).contains(&started.elapsed()), "{:?}", started.elapsed());
 
+    // The same when the holder is in this process, where nobody has to be asked.
+    let started = Instant::now();
+    let error = other.lock("k").ttl(SECOND).retry(retry).acquire().await.expect_err("held");
+    assert!(error.is_busy());
+    assert!((ms(10)..ms(15)).contains(&started.elapsed()), "{:?}", started.elapsed());
+
     let endless = manager.lock("k").ttl(SECOND).retry(Retry::linear(ms(5)));
     let error = endless.clone().acquire().await.expect_err("endless");
     assert!(matches!(error, LockError::Invalid { .. }), "{error}");

@@ -27,7 +27,14 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Stored {
     value: String,
-    expires: Moment,
+    /// `None`: never. No lock of ours is like that.
+    expires: Option<Moment>,
+}
+
+impl Stored {
+    fn is_over(&self, now: Moment) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
 }
 
 impl MemoryStore {
@@ -40,16 +47,20 @@ impl MemoryStore {
     /// The live entries, those that have expired swept out of the way of `claim` first.
     fn live(&self, claim: &Claim) -> MutexGuard<'_, HashMap<LockKey, Stored>> {
         let now = self.now();
-        // No code that can panic runs under this lock; a poisoned map is a whole map.
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.lock();
         for key in &*claim.keys {
             if let Entry::Occupied(stored) = locks.entry(key.clone())
-                && stored.get().expires <= now
+                && stored.get().is_over(now)
             {
                 stored.remove();
             }
         }
         locks
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LockKey, Stored>> {
+        // No code that can panic runs under this lock; a poisoned map is a whole map.
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn owns(locks: &HashMap<LockKey, Stored>, claim: &Claim) -> bool {
@@ -60,10 +71,16 @@ impl MemoryStore {
     fn take(&self, claim: &Claim) -> Attempt {
         let sent = self.now();
         let mut locks = self.live(claim);
-        if let Some(holder) = claim.keys.iter().find_map(|key| locks.get(key)) {
-            return Attempt::busy(Some(holder.value.clone()), Some(holder.expires.since(sent)));
+        for key in &*claim.keys {
+            match locks.get(key) {
+                Some(Stored { expires: None, .. }) => return Attempt::foreign(key.clone()),
+                Some(Stored { value, expires: Some(expires) }) => {
+                    return Attempt::busy(Some(value.clone()), Some(expires.since(sent)));
+                }
+                None => {}
+            }
         }
-        let expires = sent.plus(claim.ttl);
+        let expires = Some(sent.plus(claim.ttl));
         for key in &*claim.keys {
             locks.insert(key.clone(), Stored { value: claim.value(), expires });
         }
@@ -79,6 +96,35 @@ impl MemoryStore {
             }
         }
         owned
+    }
+}
+
+/// The store from outside, for tests: what an operator, or another program, would see and do.
+#[cfg(feature = "test-util")]
+impl MemoryStore {
+    /// Writes `value` under `key`, whatever is there; for ever, if there is no `ttl`.
+    pub fn put(&self, key: impl Into<LockKey>, value: impl Into<String>, ttl: Option<Duration>) {
+        let expires = ttl.map(|ttl| self.now().plus(ttl));
+        self.lock().insert(key.into(), Stored { value: value.into(), expires });
+    }
+
+    /// The value under `key`, if there is one that has not expired.
+    #[must_use]
+    pub fn get(&self, key: impl Into<LockKey>) -> Option<String> {
+        let now = self.now();
+        self.lock().get(&key.into()).filter(|stored| !stored.is_over(now)).map(|stored| stored.value.clone())
+    }
+
+    /// The time until `key` expires, if it is there and ever does.
+    #[must_use]
+    pub fn time_left(&self, key: impl Into<LockKey>) -> Option<Duration> {
+        let now = self.now();
+        self.lock().get(&key.into())?.expires.map(|expires| expires.since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Removes `key`, whoever holds it.
+    pub fn remove(&self, key: impl Into<LockKey>) {
+        self.lock().remove(&key.into());
     }
 }
 
@@ -106,8 +152,8 @@ impl Store for MemoryStore {
                 for key in &*claim.keys {
                     if let Some(stored) = locks.get_mut(key) {
                         stored.expires = match extension {
-                            Extension::AtLeast => stored.expires.max(until),
-                            Extension::Exactly => until,
+                            Extension::AtLeast => stored.expires.max(Some(until)),
+                            Extension::Exactly => Some(until),
                         };
                     }
                 }
@@ -120,7 +166,8 @@ impl Store for MemoryStore {
         Box::pin(async move {
             let now = self.now();
             let locks = self.live(claim);
-            let left = claim.keys.iter().filter_map(|key| locks.get(key)).map(|stored| stored.expires.since(now));
+            let stored = claim.keys.iter().filter_map(|key| locks.get(key));
+            let left = stored.map(|stored| stored.expires.map_or(Duration::ZERO, |expires| expires.since(now)));
             Ok(if Self::owns(&locks, claim) { left.min() } else { None })
         })
     }

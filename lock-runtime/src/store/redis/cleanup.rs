@@ -13,7 +13,9 @@ use super::{compare_and_delete, compare_and_delete_patiently};
 use crate::clock::boottime;
 use crate::outstanding::Outstanding;
 use crate::store::{Claim, Done};
-use crate::{telemetry, timer};
+use crate::telemetry::cleanup;
+use crate::timer;
+use tracing::Instrument as _;
 
 /// What is known of the claim that is to be cleaned up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +42,16 @@ pub(super) fn start(
 ) {
     let runtime = link.as_ref().map(|link| link.runtime.clone()).or_else(|| Handle::try_current().ok());
     let Some(runtime) = runtime else {
-        telemetry::cleanup_gave_up(&claim);
+        cleanup::gave_up(&claim);
         return;
     };
     let ticket = outstanding.begin();
-    runtime.spawn(async move {
+    let span = cleanup::span(&claim);
+    let settled = async move {
         let _settled = (ticket, done);
         settle(&pool, link.as_deref(), &claim, known).await;
-    });
+    };
+    runtime.spawn(settled.instrument(span));
 }
 
 /// Deletes `claim`'s keys where they are still ours, until the outcome is certain or the claim has ended by itself.
@@ -79,7 +83,7 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
             pause.await;
         }
         if boottime() >= end {
-            telemetry::cleanup_gave_up(claim);
+            cleanup::gave_up(claim);
             return;
         }
         let answer = match pool.link().await {
@@ -92,7 +96,7 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
             (Ok(false), Known::Unknown) => denials += 1,
             // Somebody has to mend the server's configuration first: the lock ends with its TTL.
             (Err(fault), _) if !fault.is_transient() => {
-                telemetry::cleanup_gave_up(claim);
+                cleanup::gave_up(claim);
                 return;
             }
             (Err(_), _) => {}
