@@ -139,13 +139,13 @@ impl Shop {
     }
 
     async fn report(&self) -> Result<Response, AppError> {
-        let mut text = "The stock:\n".to_owned();
+        let mut lines = vec!["The stock:".to_owned()];
         for item in ["coffee", "tea"] {
             // Reports are slow.
             tokio::time::sleep(Duration::from_millis(500)).await;
-            text += &format!("{item}: {}\n", self.stock.read(item).await);
+            lines.push(format!("{item}: {}", self.stock.read(item).await));
         }
-        Ok(text.into_response())
+        Ok((lines.join("\n") + "\n").into_response())
     }
 }
 

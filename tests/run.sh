@@ -4,7 +4,8 @@
 #   tests/run.sh         what has to pass before a commit, at most 20 minutes on two cores
 #   tests/run.sh --all   the long tests too
 #
-# Needs cargo, and a redis-server binary, which it installs on Debian and its relatives. No server has to be running: the tests
+# Needs cargo, a redis-server binary, and python3 and npm for the tests beside other libraries; what is missing of these it
+# installs on Debian and its relatives. No server has to be running: the tests
 # start their own on free ports, and none may be left when they are done.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -41,7 +42,9 @@ summary() {
   servers_left | while read -r server; do kill -KILL "$server" || true; done
   rm -rf "$TMPDIR"
   printf '\n=== Summary\n'
-  printf '%s\n' ${finished[@]+"${finished[@]}"}
+  if [[ ${#finished[@]} -gt 0 ]]; then
+    printf '%s\n' "${finished[@]}"
+  fi
   if [[ $status == 0 ]]; then
     printf '%4d s  in all: everything passed\n' "$SECONDS"
   else
@@ -74,12 +77,52 @@ install_redis() {
     echo "There is no redis-server. Install one (brew install redis, dnf install redis…), or set REDIS_SERVER to its path." >&2
     return 1
   fi
+  apt_install redis-tools
+}
+
+apt_install() { # apt_install PACKAGES...
   local as_root=()
   if [[ $EUID != 0 ]]; then
     as_root=(sudo)
   fi
-  ${as_root[@]+"${as_root[@]}"} apt-get update
-  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-tools
+  ${as_root[@]+"${as_root[@]}"} apt-get update &&
+    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+### Lock libraries of other languages, for tests/interop
+
+find_interop_libraries() {
+  if install_interop_libraries; then
+    # From here on, a test that does not find its library fails.
+    export LOCK_REQUIRE_INTEROP=1
+  else
+    echo "*** NOT TESTED: ours beside the locks of redis-py and node-redlock, which could not be installed ***" >&2
+    [[ -z ${CI:-} ]]
+  fi
+}
+
+# Below the target directory, where the tests look for them; nothing is installed for the whole machine but the interpreters.
+install_interop_libraries() {
+  local python=(redis==8.1.0) node=(redlock@5.0.0-beta.2 ioredis@5.11.1)
+  local directory=${CARGO_TARGET_DIR:-target}/interop-libraries versions="${python[*]} ${node[*]}"
+  echo "$versions"
+  if [[ $(cat "$directory/versions" 2>/dev/null) == "$versions" ]]; then
+    return
+  fi
+
+  local packages=() failed=0
+  command -v python3 || packages+=(python3)
+  python3 -m pip --version || packages+=(python3-pip)
+  command -v node || packages+=(nodejs)
+  command -v npm || packages+=(npm)
+  if [[ ${#packages[@]} != 0 ]] && command -v apt-get; then
+    apt_install "${packages[@]}" || failed=1
+  fi
+  rm -rf "$directory"
+  mkdir -p "$directory"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --target "$directory/python" "${python[@]}" || failed=1
+  npm install --prefix "$directory/node" --no-audit --no-fund --ignore-scripts "${node[@]}" || failed=1
+  [[ $failed == 0 ]] && echo "$versions" >"$directory/versions"
 }
 
 ### Lints, features, dependencies
@@ -156,9 +199,11 @@ run_tests() {
 
 # Servers that the tests started and did not stop. (Only Linux shows the directory in which a process works.)
 servers_left() {
-  local process
+  local process name
   for process in /proc/[0-9]*; do
-    if [[ $(readlink "$process/cwd" 2>/dev/null) == "$TMPDIR"/* && $(cat "$process/comm" 2>/dev/null) == redis* ]]; then
+    name=
+    { read -r name <"$process/comm"; } 2>/dev/null || true
+    if [[ $name == redis* && $(readlink "$process/cwd" 2>/dev/null) == "$TMPDIR"/* ]]; then
       basename "$process"
     fi
   done
@@ -176,6 +221,7 @@ no_server_is_left() {
 }
 
 step "redis-server" find_redis
+step "libraries of other languages" find_interop_libraries
 step "formatting" cargo fmt --all --check
 step "lints, default features" lint --workspace --all-targets
 step "lints, all features" lint --workspace --all-targets --all-features

@@ -16,9 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 exec 3<&0
-"$@" 3<&- </dev/null 2>&1 &
+sh -c 'echo "$$"; exec "$@"' program "$@" 3<&- </dev/null 2>&1 &
 program=$!
-echo "$program"
 { read -r _; kill -KILL "$program"; } <&3 >/dev/null 2>&1 &
 watch=$!
 exec 3<&- </dev/null

@@ -7,7 +7,7 @@ use lock_tests::{Process, RedisServer};
 
 const PROCESSES: usize = 4;
 const CALLERS: usize = 50;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Promise: no two bodies run at once, and every caller who waits gets its turn.
 ///

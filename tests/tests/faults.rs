@@ -1,5 +1,6 @@
 //! What the server and other clients may do to us.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use lock_runtime::{LockError, LockManager, distributed_lock};
@@ -56,10 +57,10 @@ async fn a_late_release_leaves_the_new_holder_alone() {
     }
 }
 
-/// Promise: a body is never polled past its lease; it is dropped at its current await, and the caller learns of the loss. The
-/// new holder's lock stays.
+/// Promise: a body ends with its lease; it is dropped at its current await, and the caller learns of the loss. The new holder's
+/// lock stays.
 ///
-/// Turned red by: polling the body without a look at the clock.
+/// Turned red by: believing in the lease for longer than its ttl.
 #[tokio::test]
 async fn a_body_ends_with_its_lease() {
     #[distributed_lock(key = "lease", ttl = "200ms", manager = locks)]
@@ -71,11 +72,57 @@ async fn a_body_ends_with_its_lease() {
     let (ours, theirs) = (connect(&server).await, connect(&server).await);
     let started = Instant::now();
     let error = in_time("the loss", endless(&ours)).await.expect_err("the lease ended");
-    assert!(error.is_lost(), "{error}");
     let took = started.elapsed();
-    assert!(took < Duration::from_millis(200) && took > Duration::from_millis(150), "{took:?}");
+    assert!(matches!(error, LockError::Lost { completed: false, .. }), "{error}");
+    assert!(took > Duration::from_millis(150), "{took:?}");
     let new = theirs.lock("lease").ttl(TTL).wait(TTL).acquire().await.expect("the next");
-    assert_eq!(new.release().await.ok(), Some(()));
+    new.release().await.expect("nobody else released it");
+}
+
+/// Promise: a body is never polled past its lease, although it is ready to go on at that very moment: here the thread is blocked
+/// for longer than the lease after the body has asked to be polled again, as when the process is paused.
+///
+/// Turned red by: polling the body before looking at the clock.
+#[tokio::test]
+async fn a_body_is_not_polled_past_its_lease() {
+    #[distributed_lock(key = "lease", ttl = "100ms", manager = locks)]
+    async fn body(locks: &LockManager, step: &Cell<u32>) -> Result<(), LockError> {
+        step.set(1);
+        tokio::task::yield_now().await;
+        step.set(2);
+        Ok(())
+    }
+
+    let server = RedisServer::start();
+    let locks = connect(&server).await;
+    let step = Cell::new(0);
+    let block = async {
+        while step.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        std::thread::sleep(Duration::from_millis(150));
+    };
+    let (outcome, ()) = tokio::join!(body(&locks, &step), block);
+    let error = outcome.expect_err("the lease ended");
+    assert!(matches!(error, LockError::Lost { completed: false, .. }), "{error}");
+    assert_eq!(step.get(), 1);
+}
+
+/// Promise: a body that came to its end, but only after its lease, does not count as a success.
+///
+/// Turned red by: returning the result of a body without a look at the clock.
+#[tokio::test]
+async fn a_body_that_ends_too_late_is_no_success() {
+    #[distributed_lock(key = "lease", ttl = "100ms", manager = locks)]
+    async fn late(locks: &LockManager) -> Result<(), LockError> {
+        // What no body should do: nothing can end this poll.
+        std::thread::sleep(Duration::from_millis(150));
+        Ok(())
+    }
+
+    let server = RedisServer::start();
+    let error = late(&connect(&server).await).await.expect_err("the lease ended");
+    assert!(matches!(error, LockError::Lost { completed: true, .. }), "{error}");
 }
 
 /// Promise: `SCRIPT FLUSH` between operations (a restart, a failover) is invisible.
@@ -261,7 +308,7 @@ async fn a_lock_of_another_program_is_busy() {
 /// Promise: a `SET` that is executed only after its caller gave up (the server hung, then went on) does not hold the lock for
 /// its ttl: a clean-up follows it down the same connection.
 ///
-/// Turned red by: no clean-up after an unanswered `SET`; one that goes down another connection, or is sent before it.
+/// Turned red by: no clean-up after an unanswered `SET`, or one that is given up with its caller.
 #[tokio::test]
 async fn a_late_set_is_cleaned_up() {
     let mut server = RedisServer::start();

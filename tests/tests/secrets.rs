@@ -1,7 +1,7 @@
 //! No password, and no token, in anything that a person or a log gets to see.
 
 use std::error::Error;
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Seen {
         texts.push(format!("{value:#?}"));
     }
 
-    fn error(&self, error: &(impl Error + Display)) {
+    fn error(&self, error: &impl Error) {
         self.debug(error);
         let mut texts = self.texts.lock().expect("no panic");
         texts.push(error.to_string());
@@ -67,7 +67,7 @@ async fn nothing_secret_is_shown() {
     seen.debug(&store);
     let builder = LockManager::builder(store.operation_timeout(Duration::from_millis(200)));
     seen.debug(&builder);
-    let locks = builder.build();
+    let locks = builder.shutdown_grace(Duration::from_millis(500)).build();
     let others = LockManager::connect(&server.url()).await.expect("connect");
     seen.debug(&locks);
     seen.debug(&locks.lock("key").ttl(TTL));

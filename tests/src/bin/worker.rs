@@ -68,7 +68,7 @@ async fn contend(url: &str, callers: usize, locked: bool) {
     }
 }
 
-#[distributed_lock(key = "contended", ttl = "10s", wait = "2m", manager = locks)]
+#[distributed_lock(key = "contended", ttl = "10s", wait = "50s", manager = locks)]
 async fn with_lock(locks: &LockManager) -> Result<(Duration, Duration), LockError> {
     Ok(body().await)
 }

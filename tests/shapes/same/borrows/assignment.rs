@@ -1,0 +1,12 @@
+//! An argument that is not `mut` is assigned to.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    id += 1;
+    Ok(id)
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! A `break` without a loop.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    break;
+    Ok(id)
+}
+
+fn main() {}

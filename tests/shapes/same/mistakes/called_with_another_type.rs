@@ -1,0 +1,15 @@
+//! The function is called with another type.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    Ok(id)
+}
+
+async fn caller() -> Result<String, LockError> {
+    f("1").await
+}
+
+fn main() {}

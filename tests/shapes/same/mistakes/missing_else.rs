@@ -1,0 +1,13 @@
+//! An `if` without `else`.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    if id == 0 {
+        Ok(id)
+    }
+}
+
+fn main() {}

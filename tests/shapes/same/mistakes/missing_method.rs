@@ -1,0 +1,12 @@
+//! There is no such method.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    id.settle();
+    Ok(id)
+}
+
+fn main() {}

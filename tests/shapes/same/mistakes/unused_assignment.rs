@@ -1,0 +1,13 @@
+//! A value that is never read.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    let mut sum = 1;
+    sum = id;
+    Ok(sum)
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! The function is called and not awaited.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    Ok(id)
+}
+
+async fn caller() {
+    f(1);
+    f(2).await;
+}
+
+fn main() {}

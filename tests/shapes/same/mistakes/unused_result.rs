@@ -1,0 +1,14 @@
+//! A result that nobody looks at.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    Err::<u64, &str>("unused");
+    std::future::ready(id);
+    id + 1;
+    Ok(id)
+}
+
+fn main() {}

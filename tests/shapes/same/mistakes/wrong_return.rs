@@ -1,0 +1,14 @@
+//! A `return` has another type.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<u64, LockError> {
+    if id == 0 {
+        return Ok("none");
+    }
+    Ok(id)
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The tail has another type.
+#![allow(dead_code)]
+
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
+async fn f(id: u64) -> Result<String, LockError> {
+    Ok(id)
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "order", ttl = "5s")]
+async fn settle(id: u64) -> Result<u64, LockError> {
+    let lines = Vec::new();
+    Ok(id + lines.len() as u64)
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "order", ttl = "5s")]
+async fn settle(id: u64) -> Result<Receipt, LockError> {
+    Ok(Receipt(id))
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use lock_runtime::LockError;
+
+#[lock_runtime::distributed_lock(key = "order", ttl = "5s")]
+async fn settle(id: u64) -> Result<u64, LockError> {
+    if id == 0 {
+        return "none";
+    }
+    Ok(id)
+}
+
+fn main() {}

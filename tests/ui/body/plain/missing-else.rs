@@ -1,0 +1,10 @@
+use lock_runtime::LockError;
+
+// Without the attribute.
+async fn settle(id: u64) -> Result<u64, LockError> {
+    if id > 0 {
+        Ok(id)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use lock_runtime::distributed_lock;
+
+#[distributed_lock(key = "order:{id}", ttl = "5s")]
+async fn settle(id: u64) -> ! {
+    loop {
+        println!("{id}");
+    }
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use lock_runtime::{LockError, distributed_lock};
+
+#[distributed_lock(key = "order:{id}", ttl = 5)]
+async fn settle(id: u64) -> Result<u64, LockError> {
+    Ok(id)
+}
+
+fn main() {
+    drop(settle(42));
+}

@@ -1,0 +1,26 @@
+#![forbid(unsafe_code)]
+#![deny(warnings)]
+
+use lock_runtime::{LockError, LockManager, Retry, distributed_lock};
+
+#[distributed_lock(
+    key = "order:{id}",
+    ttl = "5s",
+    wait = "2s",
+    retry = Retry::none(),
+    on_busy = |_| None,
+    on_error = |error: LockError| Some(error.to_string()),
+    release = "background",
+    guard = lock,
+    metadata = "settling {id}",
+    name = "settle an order",
+    manager = LockManager::in_memory(),
+    crate = ::lock_runtime,
+)]
+async fn settle(id: u64) -> Option<String> {
+    Some(lock.key().to_string())
+}
+
+pub(crate) fn main() {
+    drop(settle(1));
+}
