@@ -7,7 +7,8 @@ use syn::spanned::Spanned;
 use syn::{Expr, Ident, LitStr};
 
 use crate::args::{Args, Errors, Given, OnBusy, Text, Time};
-use crate::item::{LockFn, Scope, Shape};
+use crate::captures;
+use crate::item::{LockFn, Scope, Shape, erase_lifetimes};
 use crate::template::{Role, Template};
 
 /// `#[distributed_lock(args)] item`
@@ -182,6 +183,7 @@ impl Expansion<'_> {
     /// ```text
     /// P::Start::Held(__guard) => {
     ///     let lock = __guard;
+    ///     let _: &_ = &ARGUMENT;               // of each that the body uses
     ///     if let Some(__ret) = None::<R> { return __ret; }
     ///     let __ret: R = { BODY };
     ///     __ret
@@ -191,8 +193,15 @@ impl Expansion<'_> {
     /// The `return` that is never taken tells rustc the type of the block before it reads the body, so that the body
     /// has the errors, and the coercions, that it has in an `async fn`. The shape is async-trait's; with tracing's, the
     /// user would see warnings about unreachable code.
+    ///
+    /// The references make the block take each argument whole. Without them it would take `order.id` out of `order`, and
+    /// leave the rest to be dropped after the release.
     fn held(&self, body: &Group) -> TokenStream {
-        let Self { private, output, .. } = self;
+        let Self { private, .. } = self;
+        let output = &erase_lifetimes(self.output.clone());
+        let whole = captures::used(self.scope.arguments(), &body.stream()).into_iter().map(|argument| {
+            quote_spanned! {Span::mixed_site()=> let _: &_ = &#argument; }
+        });
         let guard = self.args.options.guard.as_ref();
         let guard = guard.map(|guard| quote_spanned! {Span::mixed_site()=> let #guard = __guard; });
         // Nothing of the user's is in the scope of these two, so they may be the user's, as far as rustc is concerned: it
@@ -203,6 +212,7 @@ impl Expansion<'_> {
         quote_spanned! {Span::mixed_site()=>
             #private::Start::Held(__guard) => {
                 #guard
+                #(#whole)*
                 if let ::core::option::Option::Some(#returned) = ::core::option::Option::None::<#output> {
                     #edge;
                 }
@@ -236,7 +246,11 @@ impl Expansion<'_> {
         };
         let busy = quote_spanned! {site=>
             #private::Start::Busy(__busy) => {
-                #[allow(clippy::diverging_sub_expression)]
+                #[allow(
+                    clippy::diverging_sub_expression,
+                    clippy::redundant_closure,
+                    clippy::redundant_closure_for_method_calls
+                )]
                 let __ret: #output = #value;
                 #[allow(unreachable_code)]
                 __ret
@@ -251,7 +265,12 @@ impl Expansion<'_> {
     fn result(&self) -> TokenStream {
         let Self { private, output, .. } = self;
         if let Some(closure) = &self.args.options.on_error {
-            return quote_spanned! {Span::mixed_site()=> __outcome.or_else_with(#closure) };
+            // A closure it has to be, even where clippy would have the path of a function.
+            return quote_spanned! {Span::mixed_site()=>
+                #[allow(clippy::redundant_closure, clippy::redundant_closure_for_method_calls)]
+                let __ret = __outcome.or_else_with(#closure);
+                __ret
+            };
         }
         let site = at(output);
         let function = quote_spanned! {site=> <#output as #private::LockOutput>::from_outcome };

@@ -234,6 +234,47 @@ fn erase_impl_trait(ty: TokenStream) -> TokenStream {
     erased
 }
 
+/// Input: `Result<&'a Order, Error<'static>>`
+/// Output: `Result<&'_ Order, Error<'static>>`
+///
+/// For the places inside of the body that tell rustc its type: a lifetime of the signature that is named there is what
+/// rustc would blame in errors about borrows.
+pub(crate) fn erase_lifetimes(ty: TokenStream) -> TokenStream {
+    erase(ty, &mut Vec::new())
+}
+
+/// `bound`: the names of a `for<…>` around, which stay.
+fn erase(ty: TokenStream, bound: &mut Vec<Ident>) -> TokenStream {
+    let is =
+        |token: &Option<TokenTree>, sign| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign);
+    let mut erased = TokenStream::new();
+    let mut before = None;
+    // Within the `<…>` of `for<'a>`.
+    let mut binder = false;
+    for token in ty {
+        let after_for = matches!(&before, Some(TokenTree::Ident(word)) if word == "for");
+        let here = Some(token.clone());
+        match token {
+            TokenTree::Ident(name) if is(&before, '\'') => {
+                if binder {
+                    bound.push(name.clone());
+                }
+                let kept = name == "static" || bound.contains(&name);
+                erased.append(if kept { name } else { Ident::new("_", name.span()) });
+            }
+            TokenTree::Group(group) => {
+                let mut inside = Group::new(group.delimiter(), erase(group.stream(), bound));
+                inside.set_span(group.span());
+                erased.append(inside);
+            }
+            token => erased.append(token),
+        }
+        binder = (binder && !is(&here, '>')) || (after_for && is(&here, '<'));
+        before = here;
+    }
+    erased
+}
+
 /// The names that a template may use.
 #[derive(Default)]
 pub(crate) struct Scope {
@@ -282,6 +323,11 @@ impl Scope {
             Pat::Or(pat) => pat.cases.first().into_iter().for_each(|pat| self.bind(pat)),
             _ => {}
         }
+    }
+
+    /// The arguments, without the constants.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &Ident> {
+        self.names.iter().take(self.names.len() - self.constants)
     }
 
     pub(crate) fn find(&self, name: &Ident) -> Option<&Ident> {

@@ -11,6 +11,7 @@ use proc_macro::TokenStream;
 
 mod args;
 mod boxed;
+mod captures;
 mod duration;
 mod expand;
 mod item;
