@@ -105,7 +105,8 @@ impl<S: Skip, E> Skip for Result<S, E> {
 /// What the attribute asks for.
 #[derive(Debug)]
 pub struct Request {
-    request: LockRequest,
+    /// Boxed: it is part of every future that calls a locked function, more than once.
+    request: Box<LockRequest>,
     release: Release,
 }
 
@@ -118,7 +119,7 @@ enum Release {
 impl Request {
     /// `name` is the label of the function in logs.
     pub fn new(name: &'static str, key: impl Into<LockKey>, ttl: Duration) -> Self {
-        Self { request: LockRequest::new(None, key.into()).name(name).ttl(ttl), release: Release::Wait }
+        Self { request: Box::new(LockRequest::new(None, key.into()).name(name).ttl(ttl)), release: Release::Wait }
     }
 
     /// `wait = …`
@@ -152,8 +153,9 @@ impl Request {
         self
     }
 
-    fn with(self, change: impl FnOnce(LockRequest) -> LockRequest) -> Self {
-        Self { request: change(self.request), ..self }
+    fn with(mut self, change: impl FnOnce(LockRequest) -> LockRequest) -> Self {
+        *self.request = change(*self.request);
+        self
     }
 }
 

@@ -160,12 +160,12 @@ impl Drop for Enclosed {
 /// for the siblings of a `join!`.
 pub(crate) fn encloses(shared: &Arc<Shared>, key: &LockKey) -> bool {
     let task = task::try_id();
-    ENCLOSING.with_borrow(|frames| {
-        frames.iter().any(|frame| {
-            frame.task == task
-                && Arc::ptr_eq(frame.hold.shared(), shared)
-                && frame.hold.claim().keys.contains(key)
-                && matches!(frame.hold.standing(), Standing::Held { .. })
-        })
-    })
+    let holds: Vec<_> = ENCLOSING.with_borrow(|frames| {
+        let ours = |frame: &&Frame| {
+            frame.task == task && Arc::ptr_eq(frame.hold.shared(), shared) && frame.hold.claim().keys.contains(key)
+        };
+        frames.iter().filter(ours).map(|frame| frame.hold.clone()).collect()
+    });
+    // Outside of the borrow: to look at a lease may wake its body, which is foreign code.
+    holds.iter().any(|hold| matches!(hold.standing(), Standing::Held { .. }))
 }

@@ -18,7 +18,7 @@ use crate::lease::LostCause;
 pub enum LockError {
     /// Somebody else holds the lock, and held it for as long as the caller was willing to wait.
     Busy(Busy),
-    /// The lock was ours, and is not any more. The body was dropped at its current `.await`.
+    /// The lock was ours, and is not any more. The body was dropped at its current `.await`, unless it had `completed`.
     #[non_exhaustive]
     Lost {
         /// The lock.
@@ -137,8 +137,8 @@ impl fmt::Display for LockError {
             Self::Unavailable { key, source } => write!(f, "lock `{key}`: {source}"),
             Self::ForeignKey { key } => write!(
                 f,
-                "key `{key}` exists and is no lock: it has another type or never expires; choose another key, or \
-                 delete it if it is a left-over"
+                "key `{key}` exists and is no lock: it has another type or never expires; choose another key, or find \
+                 out who wrote it"
             ),
             Self::NoManager { key } => write!(
                 f,

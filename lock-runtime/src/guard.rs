@@ -17,6 +17,7 @@ use crate::outstanding::Ticket;
 use crate::queue::Place;
 use crate::store::{Claim, Done, Extension};
 use crate::telemetry::{self, Release};
+use crate::timer;
 
 /// One acquired claim and its lease, shared by the guard, the body that runs under it and the line before its key.
 pub(crate) struct Hold {
@@ -24,8 +25,8 @@ pub(crate) struct Hold {
     claim: Claim,
     state: Mutex<State>,
     span: Span,
-    /// Held across every request about this claim: extensions and the release go one after the other, so that no
-    /// extension can be executed after the release was answered.
+    /// Held across every request about this claim: extensions and the release are sent one after the other, each after the
+    /// answer to the one before, or after nobody waits for that any more.
     order: tokio::sync::Mutex<()>,
 }
 
@@ -62,12 +63,13 @@ impl Hold {
 
     /// How the lease stands now; `waker` is woken when it is lost by anything but the passing of time.
     pub(crate) fn standing_for(&self, waker: &Waker) -> Standing {
+        // Wakers are foreign code: cloned and dropped outside of the lock.
+        if !self.state().body.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            let waker = waker.clone();
+            drop(self.state().body.replace(waker));
+        }
         let now = self.shared.store.now();
         let mut state = self.state();
-        match &mut state.body {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
         let lost_before = state.lease.is_lost();
         let standing = state.lease.on(Event::Tick, now);
         drop(state);
@@ -135,9 +137,10 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, lease: Lease, counted: Ticket) -> Self {
+    /// `parent` is the span in which the lock was asked for.
+    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, lease: Lease, counted: Ticket, parent: &Span) -> Self {
         let hold = Arc::new(Hold {
-            span: telemetry::holding(claim.label, &claim.keys[0]),
+            span: telemetry::holding(parent, claim.label, &claim.keys[0]),
             shared,
             claim,
             state: Mutex::new(State { lease, body: None }),
@@ -211,8 +214,8 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// As [`extend`](LockGuard::extend). After [`LockError::Unavailable`] the lock counts as shortened, and cannot be
-    /// extended past that again until a later `set_ttl` succeeds: the request may still be executed.
+    /// As [`extend`](LockGuard::extend). After [`LockError::Unavailable`] the lock counts as shortened for good, and cannot be
+    /// extended past that again: the request may still be executed, at any later time.
     ///
     /// # Cancellation
     ///
@@ -224,7 +227,10 @@ impl LockGuard {
     async fn change_ttl(&self, ttl: Duration, extension: Extension) -> Result<(), LockError> {
         let ttl = checked_ttl(self.key(), ttl)?;
         let hold = &*self.hold;
-        let _in_order = hold.order.lock().await;
+        // Not for longer than the lease lasts: whoever is before us may be a future that nobody polls any more.
+        let in_order = timer::timeout(hold.remaining(), hold.order.lock());
+        let in_order = in_order.map_err(|source| LockError::Unavailable { key: self.key().clone(), source })?;
+        let Ok(_in_order) = in_order.await else { return Err(hold.lost(LostCause::Expired)) };
         let sent = hold.shared.store.now();
         let before = match extension {
             Extension::AtLeast => Event::Tick,

@@ -51,7 +51,7 @@ impl Holder {
     pub(crate) fn read(value: &str, local: Option<&Token>) -> Self {
         let (token, metadata) = split(value);
         let this_process = token.is_some() && token == local.map(Token::as_str);
-        Self { metadata: metadata.map(str::to_owned), this_process }
+        Self { metadata: metadata.map(presentable), this_process }
     }
 }
 
@@ -64,6 +64,11 @@ impl fmt::Display for Holder {
             (None, false) => f.write_str("another client, which left no name"),
         }
     }
+}
+
+/// What somebody else wrote, as it may stand in a log line: no control characters, and of bounded length.
+fn presentable(metadata: &str) -> String {
+    metadata.chars().take(1024).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// The token and the metadata of a stored value; neither, when it is not of our making.
@@ -124,6 +129,14 @@ mod tests {
         assert_eq!(foreign.metadata, None);
         let upper = Holder::read(&"A".repeat(32), None);
         assert_eq!(upper.metadata, None);
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_forge_a_log_line() {
+        let value = format!("{} a\n\u{1b}[31mb{}", Token::fresh().as_str(), "x".repeat(5000));
+        let metadata = Holder::read(&value, None).metadata.unwrap_or_default();
+        assert!(metadata.starts_with("a\u{fffd}\u{fffd}[31mb"), "{metadata}");
+        assert_eq!(metadata.chars().count(), 1024);
     }
 
     #[test]

@@ -10,7 +10,7 @@ const MAX_BYTES: usize = 1024;
 
 /// The key of a lock: exactly what the store will see, without a hidden prefix.
 ///
-/// Made from a string, or from a template by [`key!`](crate::key) or the attribute. Making one never fails; an empty
+/// Made from a string, or from a template by `key!` or the attribute. Making one never fails; an empty
 /// key, one with a NUL character and one over 1 KiB are refused as
 /// [`LockError::Invalid`](crate::LockError::Invalid) when the lock is asked for, and so is a template with an empty part.
 #[derive(Clone)]

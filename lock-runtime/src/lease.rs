@@ -85,8 +85,11 @@ pub(crate) enum Standing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
     valid_until: Moment,
-    /// Set while it is unknown whether a request to set an exact TTL has been or will be executed: until it is
-    /// confirmed, no extension is believed beyond this moment, because the request may still cut it short.
+    /// Set while a request to set an exact TTL is under way: until it is confirmed, no extension is believed beyond this
+    /// moment, because the request may cut it short.
+    shortening: Option<Moment>,
+    /// As `shortening`, of requests that were never confirmed. For good: on a connection that is dead to us they may be
+    /// executed at any later time.
     ceiling: Option<Moment>,
     lost: Option<LostCause>,
 }
@@ -94,7 +97,7 @@ pub(crate) struct Lease {
 impl Lease {
     /// The lease that a request sent at `sent` was granted for `ttl`.
     pub(crate) fn granted(sent: Moment, ttl: Duration) -> Self {
-        Self { valid_until: sent.plus(validity(ttl)), ceiling: None, lost: None }
+        Self { valid_until: sent.plus(validity(ttl)), shortening: None, ceiling: None, lost: None }
     }
 
     /// Takes note of `event`, at the moment `now`, and says how the lease stands after it.
@@ -108,17 +111,18 @@ impl Lease {
                 // The maximum over what was confirmed: extensions never shorten, so they commute.
                 Event::Extended { sent, ttl } => {
                     let granted = sent.plus(validity(ttl));
-                    let believed = self.ceiling.map_or(granted, |ceiling| granted.min(ceiling));
+                    let believed = earliest(granted, [self.shortening, self.ceiling]);
                     self.valid_until = self.valid_until.max(believed);
                 }
                 Event::Shortening { sent, ttl } => {
                     self.valid_until = self.valid_until.min(sent.plus(validity(ttl)));
-                    let ceiling = self.ceiling.unwrap_or(self.valid_until);
-                    self.ceiling = Some(ceiling.min(self.valid_until));
+                    if let Some(unconfirmed) = self.shortening.replace(self.valid_until) {
+                        self.ceiling = Some(earliest(unconfirmed, [self.ceiling]));
+                    }
                 }
                 Event::Shortened { sent, ttl } => {
-                    self.valid_until = sent.plus(validity(ttl));
-                    self.ceiling = None;
+                    self.shortening = None;
+                    self.valid_until = earliest(sent.plus(validity(ttl)), [self.ceiling]);
                 }
                 Event::NotOurs => self.lost = Some(LostCause::Gone),
                 Event::ShutDown => self.lost = Some(LostCause::ShutDown),
@@ -146,6 +150,11 @@ impl Lease {
     pub(crate) fn remaining(&self, now: Moment) -> Duration {
         if self.lost.is_some() { Duration::ZERO } else { self.valid_until.since(now) }
     }
+}
+
+/// The earliest of `moment` and those of `others` that are set.
+fn earliest<const N: usize>(moment: Moment, others: [Option<Moment>; N]) -> Moment {
+    others.into_iter().flatten().fold(moment, Moment::min)
 }
 
 #[cfg(test)]
@@ -216,10 +225,21 @@ mod tests {
         assert_eq!(until(lease.on(Event::Shortening { sent: at(100), ttl: second }, at(100))), at(1_088));
         // Its reply was lost. Another request's success does not help: this one may be executed after it.
         assert_eq!(until(lease.on(Event::Extended { sent: at(200), ttl: TTL }, at(300))), at(1_088));
-        // A later one that is confirmed ends the doubt.
+        // Nor does another one that is confirmed: the first may be executed at any later time.
         assert_eq!(until(lease.on(Event::Shortening { sent: at(400), ttl: TTL }, at(400))), at(1_088));
-        assert_eq!(until(lease.on(Event::Shortened { sent: at(400), ttl: TTL }, at(500))), at(400 + VALID));
-        assert_eq!(until(lease.on(Event::Extended { sent: at(600), ttl: TTL }, at(700))), at(600 + VALID));
+        assert_eq!(until(lease.on(Event::Shortened { sent: at(400), ttl: TTL }, at(500))), at(1_088));
+        assert_eq!(until(lease.on(Event::Extended { sent: at(600), ttl: TTL }, at(700))), at(1_088));
+    }
+
+    #[test]
+    fn a_confirmed_exact_ttl_is_the_new_deadline() {
+        let mut lease = Lease::granted(at(0), TTL);
+        let second = Duration::from_secs(1);
+        lease.on(Event::Shortening { sent: at(100), ttl: second }, at(100));
+        assert_eq!(until(lease.on(Event::Shortened { sent: at(100), ttl: second }, at(200))), at(1_088));
+        assert_eq!(until(lease.on(Event::Extended { sent: at(300), ttl: TTL }, at(400))), at(300 + VALID));
+        lease.on(Event::Shortening { sent: at(500), ttl: 2 * TTL }, at(500));
+        assert_eq!(until(lease.on(Event::Shortened { sent: at(500), ttl: 2 * TTL }, at(600))), at(500 + 19_798));
     }
 
     fn event() -> impl Strategy<Value = Event> {

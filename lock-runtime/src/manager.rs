@@ -90,8 +90,12 @@ impl LockManager {
     /// # Errors
     ///
     /// [`SetupError::Address`] when the URL cannot be understood, [`SetupError::Unreachable`] when the server does not
-    /// answer within a second, or refuses us. To start without the server, use
+    /// answer within two seconds (one for the connection, one for the answer), or refuses us. To start without the server, use
     /// [`connect_lazy`](LockManager::connect_lazy).
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop.
     #[cfg(feature = "redis")]
     pub async fn connect(url: &str) -> Result<Self, SetupError> {
         let store = crate::store::redis::RedisStore::open(url)?;
@@ -149,7 +153,7 @@ impl LockManager {
     /// [`LockError::Unavailable`](crate::LockError::Unavailable). What holds a lock may finish within the grace period (see
     /// [`shutdown_grace`](LockManagerBuilder::shutdown_grace)); after it, bodies under the attribute are dropped at their
     /// current `.await` with [`LockError::Lost`](crate::LockError::Lost), and all locks are given back. Returns when the
-    /// store has answered, or after at most another grace period.
+    /// store has answered; with a store that does not, after two grace periods and a second.
     ///
     /// # Cancellation
     ///

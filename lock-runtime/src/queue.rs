@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::key::LockKey;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     lines: Mutex<HashMap<LockKey, Line>>,
+    /// Of all lines together: a line that was closed and opened again gives no ticket out a second time.
+    tickets: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +28,6 @@ struct Line {
     /// Whether somebody has the turn to ask the store.
     turn_taken: bool,
     waiting: BTreeMap<u64, oneshot::Sender<Turn>>,
-    next_ticket: u64,
     /// The latest lease of the key that this manager won.
     held: Option<Held>,
     /// Told to whoever has the turn: `held` was given back.
@@ -71,25 +73,25 @@ impl Queue {
     ///
     /// Dropping the future leaves the line; if the turn was just being handed over, it passes on to the next.
     pub(crate) async fn turn(self: &Arc<Self>, key: &LockKey) -> Turn {
-        let (ticket, receiver) = {
-            let mut lines = self.lock();
-            let line = lines.entry(key.clone()).or_default();
-            if !line.turn_taken {
-                line.turn_taken = true;
-                let freed = line.freed.clone();
-                return Turn { queue: self.clone(), key: key.clone(), freed, passed_on: false };
+        loop {
+            let (ticket, receiver) = {
+                let mut lines = self.lock();
+                let line = lines.entry(key.clone()).or_default();
+                if !line.turn_taken {
+                    line.turn_taken = true;
+                    let freed = line.freed.clone();
+                    return Turn { queue: self.clone(), key: key.clone(), freed, passed_on: false };
+                }
+                let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+                let (sender, receiver) = oneshot::channel();
+                line.waiting.insert(ticket, sender);
+                (ticket, receiver)
+            };
+            let _place = Waiting { queue: self, key, ticket };
+            // A sender leaves the line only with a turn, or with its waiter; should it ever leave otherwise, we line up anew.
+            if let Ok(turn) = receiver.await {
+                return turn;
             }
-            let ticket = line.next_ticket;
-            line.next_ticket += 1;
-            let (sender, receiver) = oneshot::channel();
-            line.waiting.insert(ticket, sender);
-            (ticket, receiver)
-        };
-        let _place = Waiting { queue: self, key, ticket };
-        match receiver.await {
-            Ok(turn) => turn,
-            // A sender leaves the line only with a turn, or with the waiter itself.
-            Err(_) => unreachable!("the turn is handed over, never dropped"),
         }
     }
 
@@ -191,10 +193,14 @@ impl Drop for Place {
         let Entry::Occupied(mut entry) = lines.entry(self.key.clone()) else { return };
         let line = entry.get_mut();
         // A later lease of the same key may stand here: this one had expired before it was given back.
-        if line.held.as_ref().is_some_and(|held| held.token == self.token) {
-            line.held = None;
-            line.freed.notify_one();
-            close_if_empty(entry);
+        if line.held.as_ref().is_none_or(|held| held.token != self.token) {
+            return;
         }
+        line.held = None;
+        let freed = line.freed.clone();
+        close_if_empty(entry);
+        // Wakers are foreign code: never under the lock.
+        drop(lines);
+        freed.notify_one();
     }
 }

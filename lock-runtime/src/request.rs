@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::body;
 use crate::clock::Moment;
 use crate::error::{Busy, LockError, StoreError, StoreErrorKind};
 use crate::guard::{LockGuard, checked_ttl};
-use crate::holder::{self, Holder};
+use crate::holder::{self, Holder, Token};
 use crate::key::LockKey;
 use crate::lease::{Lease, validity};
 use crate::manager::{LockManager, Shared};
 use crate::queue::Turn;
 use crate::retry::{Delays, Retry};
-use crate::store::{Attempt, Claim, Done};
+use crate::store::{Attempt, Claim};
 use crate::{telemetry, timer};
 
 /// The longest metadata, in bytes: it is stored with every acquisition.
@@ -63,7 +63,7 @@ impl<Ttl> LockRequest<Ttl> {
         self
     }
 
-    /// Asks again by this strategy. Without a [`wait`](LockRequest::wait), the strategy alone decides when to give up: it
+    /// Asks again by this strategy. Calls of one process wait in line, and only its head asks: by the head's strategy. Without a [`wait`](LockRequest::wait), the strategy alone decides when to give up: it
     /// needs a [limit](Retry::limit) then.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
@@ -105,17 +105,18 @@ impl LockRequest {
     /// Safe to drop at any point. If a request was on its way, a clean-up follows it on the same connection: the lock does
     /// not stay behind.
     pub async fn acquire(self) -> Result<LockGuard, LockError> {
+        let parent = Span::current();
         let (label, span) = (self.label, telemetry::acquiring(self.label, &self.key));
         let acquiring = async {
             let mut waited = Duration::ZERO;
-            let outcome = self.acquire_timed(&mut waited).await;
+            let outcome = self.acquire_timed(&parent, &mut waited).await;
             telemetry::acquired(label, waited, &outcome);
             outcome
         };
         acquiring.instrument(span).await
     }
 
-    async fn acquire_timed(self, waited: &mut Duration) -> Result<LockGuard, LockError> {
+    async fn acquire_timed(self, parent: &Span, waited: &mut Duration) -> Result<LockGuard, LockError> {
         let Some(manager) = self.manager.or_else(LockManager::current) else {
             return Err(LockError::NoManager { key: self.key });
         };
@@ -140,7 +141,7 @@ impl LockRequest {
             return Err(LockError::AlreadyHeld { key });
         }
         let started = shared.store.now();
-        let asking = Asking { shared, key, ttl, metadata, started, label: self.label };
+        let asking = Asking { shared, key, ttl, metadata, started, label: self.label, parent };
         let outcome = match (self.wait, self.retry) {
             (None | Some(Duration::ZERO), None) => asking.once().await,
             (wait, retry) => {
@@ -177,16 +178,18 @@ enum Miss {
 }
 
 /// One acquisition under way.
-struct Asking {
+struct Asking<'a> {
     shared: Arc<Shared>,
     key: LockKey,
     ttl: Duration,
     metadata: Arc<str>,
     started: Moment,
     label: &'static str,
+    /// The span of the caller.
+    parent: &'a Span,
 }
 
-impl Asking {
+impl Asking<'_> {
     /// Tries once. Never waits in line.
     async fn once(&self) -> Result<LockGuard, LockError> {
         // Against a confirmed, still valid lease of this process the answer is known. A neighbour who is merely asking proves
@@ -216,7 +219,7 @@ impl Asking {
                 Miss::Final(_) => None,
                 // A lock that ends by itself before the next look is looked at then; 1 ms because servers count in those.
                 Miss::Busy(_, Some(remaining)) => {
-                    patience.delays.next().map(|delay| delay.min(*remaining + Duration::from_millis(1)))
+                    patience.delays.next().map(|delay| delay.min(remaining.saturating_add(Duration::from_millis(1))))
                 }
                 Miss::Busy(_, None) | Miss::Passing(_) => patience.delays.next(),
             };
@@ -285,9 +288,11 @@ impl Asking {
         }
     }
 
-    /// Asks the store. What comes too late to be of use is given back and asked for a second time.
+    /// Asks the store; a second time when the answer comes too late to be of use, or the connection turns out to be dead: an
+    /// idle one may have been closed without anybody noticing.
     async fn attempt(&self) -> Result<LockGuard, Miss> {
-        for _ in 0..2 {
+        let mut before: Option<(Token, StoreError)> = None;
+        loop {
             // Counted before the question, so that `shutdown` waits for every answer that may become a guard.
             let counted = self.shared.guards.begin();
             if self.shared.is_closed() {
@@ -296,32 +301,45 @@ impl Asking {
             // A token of its own for every request: if an earlier one is still on its way, its clean-up must not end this one.
             let mut claim = Claim::new(self.key.clone(), self.ttl, self.metadata.clone());
             claim.label = self.label;
-            match self.shared.store.acquire(&claim).await {
+            let token = claim.token.clone();
+            let error = match self.shared.store.acquire(&claim).await {
                 Ok(Attempt::Acquired { sent }) => {
                     let lease = Lease::granted(sent, self.ttl);
+                    let guard = LockGuard::new(self.shared.clone(), claim, lease, counted, self.parent);
                     if self.shared.is_closed() {
-                        self.shared.store.abandon(claim, Done::nothing());
                         return Err(Miss::Final(self.unavailable(Shared::closed_error())));
                     }
-                    if lease.remaining(self.shared.store.now()) >= validity(self.ttl) / 2 {
-                        return Ok(LockGuard::new(self.shared.clone(), claim, lease, counted));
+                    if guard.remaining() >= validity(self.ttl) / 2 {
+                        return Ok(guard);
                     }
-                    self.shared.store.abandon(claim, Done::nothing());
+                    // Whatever comes of this: the guard is gone after it.
+                    let _ = guard.release().await;
+                    StoreError::new(
+                        StoreErrorKind::Timeout,
+                        "the store's answers take longer than half of the ttl: use a longer ttl",
+                    )
                 }
                 Ok(Attempt::Busy { value, remaining }) => {
-                    let local = self.shared.queue.token_here(&self.key);
-                    let holder = value.map(|value| Holder::read(&value, local.as_ref()));
-                    return Err(Miss::Busy(holder, remaining));
+                    return Err(match (before, value) {
+                        // By ourselves: the request whose answer was lost had been carried out.
+                        (Some((token, error)), Some(value)) if value.starts_with(token.as_str()) => {
+                            Miss::Passing(error)
+                        }
+                        (_, value) => {
+                            let local = self.shared.queue.token_here(&self.key);
+                            Miss::Busy(value.map(|value| Holder::read(&value, local.as_ref())), remaining)
+                        }
+                    });
                 }
                 Ok(Attempt::Foreign { key }) => return Err(Miss::Final(LockError::ForeignKey { key })),
+                Err(error) if error.kind() == StoreErrorKind::Connection => error,
                 Err(error) if error.is_transient() => return Err(Miss::Passing(error)),
                 Err(error) => return Err(Miss::Final(self.unavailable(error))),
+            };
+            if before.replace((token, error.clone())).is_some() {
+                return Err(Miss::Passing(error));
             }
         }
-        Err(Miss::Passing(StoreError::new(
-            StoreErrorKind::Timeout,
-            "the store's answers take longer than half of the ttl: use a longer ttl",
-        )))
     }
 
     /// Tells of the wait, once.

@@ -73,9 +73,20 @@ impl Retry {
         Delays { retry: *self, drawn: 0 }
     }
 
-    /// How long all delays take together; `None` when that is for ever, or as good as.
+    /// How long all delays take together at most; `None` when they never end.
     pub(crate) fn total(&self) -> Option<Duration> {
-        self.limit.filter(|limit| *limit <= 10_000).map(|_| self.delays().sum())
+        if self.curve == Curve::None {
+            return Some(Duration::ZERO);
+        }
+        let limit = self.limit?;
+        let steady = Self { jitter: 0, limit: None, ..*self };
+        // From the 25th on, all are alike.
+        let (mut total, mut last) = (Duration::ZERO, Duration::ZERO);
+        for delay in steady.delays().take(usize::try_from(limit.min(25)).unwrap_or(25)) {
+            total = total.saturating_add(delay);
+            last = delay;
+        }
+        Some(total.saturating_add(last.saturating_mul(limit.saturating_sub(25))))
     }
 
     /// Whether the sequence of delays never ends.
@@ -163,7 +174,16 @@ mod tests {
         assert_eq!(retry.delays().count(), 2);
         assert!(!retry.is_endless());
         assert!(Retry::linear(ms(5)).is_endless());
-        assert_eq!((retry.total(), Retry::linear(ms(5)).total()), (Some(ms(10)), None));
+    }
+
+    #[test]
+    fn the_total_of_all_delays_is_known_without_drawing_them() {
+        assert_eq!(Retry::linear(ms(5)).total(), None);
+        assert_eq!(Retry::none().total(), Some(Duration::ZERO));
+        assert_eq!(Retry::linear(ms(5)).jitter(50).limit(2).total(), Some(ms(10)));
+        assert_eq!(Retry::linear(ms(5)).limit(1_000_000).total(), Some(ms(5_000_000)));
+        assert_eq!(Retry::exponential(ms(10), ms(300)).limit(4).total(), Some(ms(10 + 10 + 16 + 32)));
+        assert_eq!(Retry::linear(Duration::MAX).limit(2).total(), Some(Duration::MAX));
     }
 
     /// On purpose different: a strategy has no state to share. Its delays have, and are counted exactly.

@@ -20,6 +20,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 
 /// A place where locks live.
 ///
+/// Methods that are added later come with a default.
+///
 /// A store knows claims and their values; it knows nothing of guards, queues or waiting. Every operation has a deadline of
 /// its own inside the store: none may stay pending for ever.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -173,7 +175,7 @@ impl Claim {
 }
 
 /// How an acquisition ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Attempt {
     /// It is ours.
@@ -215,6 +217,19 @@ impl Attempt {
     #[must_use]
     pub fn foreign(key: LockKey) -> Self {
         Self::Foreign { key }
+    }
+}
+
+/// Without the value: it holds a token.
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acquired { sent } => f.debug_struct("Acquired").field("sent", sent).finish(),
+            Self::Busy { remaining, .. } => {
+                f.debug_struct("Busy").field("remaining", remaining).finish_non_exhaustive()
+            }
+            Self::Foreign { key } => f.debug_struct("Foreign").field("key", key).finish(),
+        }
     }
 }
 

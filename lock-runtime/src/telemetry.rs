@@ -16,7 +16,7 @@
 //! | `lock.waiting` | debug | `holder` | the first time that a lock is found busy by a call that waits |
 //! | `lock.acquired` | debug | `waited` | the lock is ours |
 //! | `lock.busy` | debug | `waited` | somebody else has it, and the call has given up |
-//! | `lock.failed` | warn | `waited`, `error` | any other end of an acquisition |
+//! | `lock.failed` | warn | `waited`, `error`, `source` | any other end of an acquisition; `source` is what the store said |
 //! | `lock.lost` | warn | `cause` | a held lock was lost |
 //! | `lock.released` | debug, or warn | `outcome` | a lock was given back: `released`, `background` (debug), `gone` (it was not ours any more), `unanswered` (repeated in the background; warn) |
 //! | `lock.orphaned` | warn | `ttl` | a clean-up came to nothing; the lock ends with its TTL |
@@ -26,6 +26,7 @@
 
 use std::time::Duration;
 
+use tracing::field::display;
 use tracing::{Span, debug, info_span, warn};
 
 use crate::error::LockError;
@@ -38,13 +39,13 @@ pub(crate) fn acquiring(lock: &'static str, key: &LockKey) -> Span {
     info_span!(target: "lock_runtime", "lock.acquire", lock, %key)
 }
 
-/// The span of a hold.
-pub(crate) fn holding(lock: &'static str, key: &LockKey) -> Span {
-    info_span!(target: "lock_runtime", "lock.hold", lock, %key)
+/// The span of a hold: beside that of the acquisition, in the caller's.
+pub(crate) fn holding(parent: &Span, lock: &'static str, key: &LockKey) -> Span {
+    info_span!(target: "lock_runtime", parent: parent, "lock.hold", lock, %key)
 }
 
 pub(crate) fn waiting(lock: &'static str, holder: Option<&Holder>) {
-    let holder = holder.map(tracing::field::display);
+    let holder = holder.map(display);
     debug!(name: "lock.waiting", target: "lock_runtime", lock, holder, "lock busy, waiting for it");
 }
 
@@ -54,9 +55,10 @@ pub(crate) fn acquired<T>(lock: &'static str, waited: Duration, outcome: &Result
         Ok(_) => debug!(name: "lock.acquired", target: "lock_runtime", lock, ?waited, "lock acquired"),
         Err(LockError::Busy(_)) => debug!(name: "lock.busy", target: "lock_runtime", lock, ?waited, "lock busy"),
         Err(error) => {
-            // The error's own text names the key, which belongs into the span alone.
+            // The error's own text names the key, which belongs into the span alone; the store's does not.
+            let source = if let LockError::Unavailable { source, .. } = error { Some(display(source)) } else { None };
             let error = error.kind();
-            warn!(name: "lock.failed", target: "lock_runtime", lock, ?waited, error, "lock not acquired");
+            warn!(name: "lock.failed", target: "lock_runtime", lock, ?waited, error, source, "lock not acquired");
         }
     }
 }

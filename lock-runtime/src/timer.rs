@@ -11,7 +11,8 @@ use crate::error::{StoreError, StoreErrorKind};
 /// A timer of the current runtime.
 ///
 /// tokio offers no way to ask whether a runtime has timers; making one panics where it has not. That panic must not reach
-/// a handler whose only mistake is the runtime it was started on.
+/// a handler whose only mistake is the runtime it was started on. (It is printed by the panic hook all the same, and with
+/// `panic = "abort"` it ends the process.)
 pub(crate) fn sleep(duration: Duration) -> Result<Sleep, StoreError> {
     catch_unwind(|| tokio::time::sleep(duration)).map_err(|_| no_timers())
 }

@@ -8,7 +8,6 @@ mod connection;
 mod reply;
 mod script;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -20,16 +19,21 @@ use redis::{Client, Cmd, Value};
 use self::cleanup::Known;
 use self::connection::{Link, Pool, Timeouts};
 use self::reply::Fault;
+use self::script::Script;
 use super::{Attempt, Claim, Done, Extension, Store, StoreFuture, millis};
 use crate::clock::{Moment, boottime};
-use crate::error::SetupError;
+use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::outstanding::Outstanding;
 
 /// Locks on one Redis server.
 ///
 /// Connections are made when they are first needed, one for each tokio runtime that asks, and made anew when they break.
 /// Every operation ends within [`operation_timeout`](RedisStore::operation_timeout), a new connection within
-/// [`connect_timeout`](RedisStore::connect_timeout) on top, whatever the server does.
+/// [`connect_timeout`](RedisStore::connect_timeout) on top, whatever the server does; twice that where a connection turns out
+/// to be dead and the operation is tried again on a new one.
+///
+/// The timeouts are tokio's: in tests with paused time they can end before a real server answers. Use
+/// [`MemoryStore`](super::memory::MemoryStore) there.
 #[derive(Clone)]
 pub struct RedisStore {
     pool: Arc<Pool>,
@@ -43,9 +47,15 @@ impl RedisStore {
     ///
     /// [`SetupError::Address`] when the URL cannot be understood.
     pub fn open(url: &str) -> Result<Self, SetupError> {
-        // The client's own words for a bad URL do not repeat it, and name what is wrong.
-        let client = Client::open(url)
-            .map_err(|error| SetupError::Address { reason: Cow::Owned(error.category().to_owned()) })?;
+        let unusable = |reason: &'static str| SetupError::Address { reason: reason.into() };
+        // Never the URL itself: it may hold a password.
+        match url.split_once("://") {
+            Some(("redis" | "redis+unix" | "unix", _)) => {}
+            Some(("rediss", _)) => return Err(unusable("`rediss://` is TLS, which this version does not speak")),
+            Some(_) => return Err(unusable("its scheme is not `redis://`")),
+            None => return Err(unusable("it has no scheme")),
+        }
+        let client = Client::open(url).map_err(|_| unusable("its host, port or database cannot be read"))?;
         let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
         Ok(Self { pool: Arc::new(Pool::new(client, timeouts)), pending: Outstanding::default() })
     }
@@ -67,6 +77,10 @@ impl RedisStore {
     /// # Errors
     ///
     /// [`SetupError::Unreachable`] when it gives none in time, or refuses us.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop.
     pub async fn ping(&self) -> Result<(), SetupError> {
         let unreachable = |source| SetupError::Unreachable { source };
         let link = self.pool.link().await.map_err(unreachable)?;
@@ -81,24 +95,43 @@ impl RedisStore {
         self
     }
 
+    /// Runs a script that may be run twice, and does so when the connection turns out to be dead: an idle one may have been
+    /// closed without anybody noticing. The number it answers, and the error of the first time, if there was one.
+    async fn number(
+        &self,
+        script: &Script,
+        command: impl Fn(&mut Cmd),
+    ) -> Result<(i64, Option<StoreError>), StoreError> {
+        let mut before = None;
+        loop {
+            let link = self.pool.link().await?;
+            let answer = link.run(script, &command).await.and_then(|value| reply::number(&value, link.server()));
+            match answer.map_err(Fault::into_error) {
+                Ok(number) => return Ok((number, before)),
+                Err(error) if error.kind() == StoreErrorKind::Connection && before.is_none() => before = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Tries to take a claim on `link`, with a plain `SET` first where there is one key.
     async fn take(link: &Link, claim: &Claim) -> Result<Attempt, Fault> {
+        // Once, before the first request: the script may find that an answer which was lost had already made it ours.
+        let sent = boottime();
         if let [key] = &*claim.keys {
             let mut command = redis::cmd("SET");
             command.arg(key.as_str()).arg(claim.value()).arg("NX").arg("PX").arg(claim.ttl_millis());
-            let sent = boottime();
             match link.ask(&command).await? {
                 Value::Okay => return Ok(Attempt::acquired(sent)),
                 Value::Nil => {}
-                _ => return Err(reply::unknown(link.server())),
+                _ => return Err(link.unknown_answer()),
             }
         }
-        let sent = boottime();
         let answer = link.run(&script::CONTEND, |command| {
             write_keys(command, claim);
             command.arg(claim.ttl_millis());
         });
-        let Value::Array(answer) = answer.await? else { return Err(reply::unknown(link.server())) };
+        let Value::Array(answer) = answer.await? else { return Err(link.unknown_answer()) };
         match &*answer {
             [Value::Int(1)] => Ok(Attempt::acquired(sent)),
             [Value::Int(0), Value::Int(left), Value::BulkString(value)] => {
@@ -108,9 +141,9 @@ impl RedisStore {
             [Value::Int(2), Value::Int(which)] => {
                 let which = usize::try_from(*which).ok().and_then(|which| which.checked_sub(1));
                 let key = which.and_then(|which| claim.keys.get(which));
-                key.map(|key| Attempt::foreign(key.clone())).ok_or_else(|| reply::unknown(link.server()))
+                key.map(|key| Attempt::foreign(key.clone())).ok_or_else(|| link.unknown_answer())
             }
-            _ => Err(reply::unknown(link.server())),
+            _ => Err(link.unknown_answer()),
         }
     }
 }
@@ -137,8 +170,9 @@ impl Store for RedisStore {
                     Ok(attempt)
                 }
                 Err(fault) => {
-                    // What the server refused was not done; a script over several keys may have been stopped half-way.
-                    if matches!(fault, Fault::Answered { .. }) && claim.keys.len() == 1 {
+                    // What the server refused was not done. But a script over several keys may have been stopped half-way, and
+                    // an error that we do not know may come from something between us and the server.
+                    if fault.is_refusal() && claim.keys.len() == 1 {
                         armed.disarm();
                     }
                     Err(fault.into_error())
@@ -149,32 +183,33 @@ impl Store for RedisStore {
 
     fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            let link = self.pool.link().await?;
-            let answer = link.run(&script::EXTEND, |command| {
+            let how = match extension {
+                Extension::AtLeast => "at least",
+                Extension::Exactly => "exactly",
+            };
+            let answer = self.number(&script::EXTEND, |command| {
                 write_keys(command, claim);
-                command.arg(millis(ttl)).arg(match extension {
-                    Extension::AtLeast => "at least",
-                    Extension::Exactly => "exactly",
-                });
+                command.arg(millis(ttl)).arg(how);
             });
-            let answer = answer.await.and_then(|value| reply::number(&value, link.server()));
-            Ok(answer.map_err(Fault::into_error)? == 1)
+            Ok(answer.await?.0 == 1)
         })
     }
 
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         Box::pin(async move {
-            let link = self.pool.link().await?;
-            let answer = link.run(&script::REMAINING, |command| write_keys(command, claim)).await;
-            let left = answer.and_then(|value| reply::number(&value, link.server())).map_err(Fault::into_error)?;
+            let (left, _) = self.number(&script::REMAINING, |command| write_keys(command, claim)).await?;
             Ok(u64::try_from(left).ok().map(Duration::from_millis))
         })
     }
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            let link = self.pool.link().await?;
-            compare_and_delete(&link, claim).await.map_err(Fault::into_error)
+            let (deleted, lost_answer) = self.number(&script::RELEASE, |command| write_keys(command, claim)).await?;
+            match lost_answer {
+                // The first request may have done it, or not: "not ours" would be a guess.
+                Some(error) if deleted != 1 => Err(error),
+                _ => Ok(deleted == 1),
+            }
         })
     }
 
@@ -216,9 +251,14 @@ async fn compare_and_delete(link: &Link, claim: &Claim) -> Result<bool, Fault> {
     Ok(reply::number(&answer, link.server())? == 1)
 }
 
-/// As [`compare_and_delete`], for as long as the connection lives.
-async fn compare_and_delete_patiently(link: &Link, claim: &Claim) -> Result<bool, Fault> {
-    let answer = link.run_patiently(&script::RELEASE, |command| write_keys(command, claim)).await?;
+/// As [`compare_and_delete`], for as long as the connection lives. Behind a request whose outcome is unknown it is one single
+/// message: it is carried out even if the server answers neither before nobody waits any more.
+async fn compare_and_delete_behind(link: &Link, claim: &Claim, known: Known) -> Result<bool, Fault> {
+    let keys = |command: &mut Cmd| write_keys(command, claim);
+    let answer = match known {
+        Known::Held => link.run_patiently(&script::RELEASE, keys).await?,
+        Known::Unknown => link.run_text(&script::RELEASE, keys).await?,
+    };
     Ok(reply::number(&answer, link.server())? == 1)
 }
 

@@ -313,12 +313,12 @@ cases! {
     /// BL-25: the example with retries: three looks, 50 ms apart.
     bl_25_example_retry(fixture) {
         let held = obtained(&client(&fixture), HOUR).await;
-        let waiting = client(&fixture).lock(KEY).ttl(HOUR).retry(Retry::linear(ms(50)).limit(3)).acquire();
-        let (guard, ()) = tokio::join!(waiting, async {
-            sleep(ms(70)).await;
-            held.release().await.expect("ours");
-        });
-        guard.expect("free at the second retry").release().await.expect("ours");
+        let request = client(&fixture).lock(KEY).ttl(HOUR).retry(Retry::linear(ms(50)).limit(3));
+        let waiting = tokio::spawn(request.acquire());
+        sleep(ms(70)).await;
+        held.release().await.expect("ours");
+        let guard = waiting.await.expect("no panic").expect("free at the second retry");
+        guard.release().await.expect("ours");
     }
 
     /// BL-27: an explicit wait may be longer than the lease that is asked for.

@@ -9,9 +9,9 @@ use tokio::runtime::Handle;
 
 use super::connection::{Link, Pool};
 use super::reply::Fault;
-use super::{compare_and_delete, compare_and_delete_patiently};
+use super::{compare_and_delete, compare_and_delete_behind};
 use crate::clock::boottime;
-use crate::outstanding::Outstanding;
+use crate::outstanding::{Outstanding, Ticket};
 use crate::store::{Claim, Done};
 use crate::telemetry::cleanup;
 use crate::timer;
@@ -47,21 +47,39 @@ pub(super) fn start(
     };
     let ticket = outstanding.begin();
     let span = cleanup::span(&claim);
-    let settled = async move {
-        let _settled = (ticket, done);
-        settle(&pool, link.as_deref(), &claim, known).await;
-    };
-    runtime.spawn(settled.instrument(span));
+    let settling = Settling { claim, settled: false, _done: (ticket, done) };
+    runtime.spawn(settling.settle(pool, link, known).instrument(span));
 }
 
-/// Deletes `claim`'s keys where they are still ours, until the outcome is certain or the claim has ended by itself.
-async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Known) {
+/// A clean-up under way. Dropped before it is settled, because its runtime ends, it says so.
+struct Settling {
+    claim: Claim,
+    settled: bool,
+    _done: (Ticket, Done),
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        if !self.settled {
+            cleanup::gave_up(&self.claim);
+        }
+    }
+}
+
+impl Settling {
+    async fn settle(mut self, pool: Arc<Pool>, link: Option<Arc<Link>>, known: Known) {
+        self.settled = settle(&pool, link.as_deref(), &self.claim, known).await;
+    }
+}
+
+/// Deletes `claim`'s keys where they are still ours, until the outcome is certain. `false`: it is not, and will not be.
+async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Known) -> bool {
     let end = boottime().plus(claim.ttl);
     // This request is never given up while the connection lives: behind a stopped server it waits in line with the request
-    // that it follows.
+    // that it follows, which may be carried out long after the TTL counted from here, with a fresh one.
     let mut behind = pin!(async {
         match link {
-            Some(link) => compare_and_delete_patiently(link, claim).await,
+            Some(link) => compare_and_delete_behind(link, claim, known).await,
             None => pending().await,
         }
     });
@@ -70,40 +88,36 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
     let mut denials = 0_u32;
     loop {
         if behind_is_open {
-            let Ok(answer) = timer::timeout(wait, behind.as_mut()) else { return };
+            let Ok(answer) = timer::timeout(wait, behind.as_mut()) else { return false };
             match answer.await {
                 // Whatever it says: it was executed behind the request that it follows.
-                Ok(Ok(_)) => return,
+                Ok(Ok(_)) => return true,
                 // Refused by the server, or the connection died: from here on the other connections have to do.
                 Ok(Err(_)) => behind_is_open = false,
                 Err(_) => {}
             }
         } else {
-            let Ok(pause) = timer::sleep(wait) else { return };
+            let Ok(pause) = timer::sleep(wait) else { return false };
             pause.await;
         }
         if boottime() >= end {
-            cleanup::gave_up(claim);
-            return;
+            return behind_is_open && behind.await.is_ok();
         }
         let answer = match pool.link().await {
             Ok(other) => compare_and_delete(&other, claim).await,
             Err(error) => Err(Fault::Silent(error)),
         };
         match (answer, known) {
-            (Ok(true), _) | (Ok(false), Known::Held) => return,
+            (Ok(true), _) | (Ok(false), Known::Held) => return true,
             // Our request may still be on its way on a connection that is dead to us but not to the server.
-            (Ok(false), Known::Unknown) => denials += 1,
+            (Ok(false), Known::Unknown) if !behind_is_open => denials += 1,
             // Somebody has to mend the server's configuration first: the lock ends with its TTL.
-            (Err(fault), _) if !fault.is_transient() => {
-                cleanup::gave_up(claim);
-                return;
-            }
-            (Err(_), _) => {}
+            (Err(fault), _) if !fault.is_transient() => return false,
+            (Ok(false), Known::Unknown) | (Err(_), _) => {}
         }
-        if denials == DENIALS && !behind_is_open {
-            return;
+        if denials >= DENIALS {
+            return true;
         }
-        wait = (wait * 2).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        wait = wait.saturating_mul(2).clamp(Duration::from_secs(1), Duration::from_secs(60));
     }
 }

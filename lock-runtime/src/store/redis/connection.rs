@@ -7,17 +7,19 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Value};
 use tokio::runtime::{Handle, Id};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::reply::Fault;
+use super::reply::{self, Fault};
 use super::script::Script;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::timer;
@@ -37,18 +39,33 @@ pub(super) struct Pool {
     server: String,
     pub(super) timeouts: Timeouts,
     slots: Mutex<HashMap<Id, Arc<Slot>>>,
-    generations: AtomicU64,
 }
 
 /// The place of one runtime's connection.
-#[derive(Default)]
 struct Slot {
-    /// Held while dialling, so that a burst of callers dials once.
-    dialling: tokio::sync::Mutex<()>,
     link: Mutex<Option<Arc<Link>>>,
+    /// What the task that is dialling will come to: a burst of callers dials once.
+    dialling: Mutex<Option<watch::Receiver<Dialled>>>,
+    /// The task that removes this slot from its pool when the runtime ends.
+    departure: AbortHandle,
 }
 
+/// `None` until it is known.
+type Dialled = Option<Result<Arc<Link>, StoreError>>;
+
 impl Slot {
+    fn new(pool: &Arc<Pool>, runtime: &Handle) -> Arc<Self> {
+        Arc::new_cyclic(|slot| {
+            // A runtime that ends drops its tasks: the slot goes with them, before the runtime's id can be given out again.
+            let departure = Departure { pool: Arc::downgrade(pool), runtime: runtime.id(), slot: slot.clone() };
+            let waiting = runtime.spawn(async move {
+                let _departure = departure;
+                std::future::pending::<()>().await;
+            });
+            Self { link: Mutex::default(), dialling: Mutex::default(), departure: waiting.abort_handle() }
+        })
+    }
+
     fn link(&self) -> Option<Arc<Link>> {
         lock(&self.link).as_ref().filter(|link| !link.is_broken()).cloned()
     }
@@ -64,7 +81,7 @@ impl Pool {
             ConnectionAddr::Unix(path) => path.display().to_string(),
             _ => "an address of an unknown kind".to_owned(),
         };
-        Self { client, server, timeouts, slots: Mutex::default(), generations: AtomicU64::new(0) }
+        Self { client, server, timeouts, slots: Mutex::default() }
     }
 
     /// A pool without connections yet, of the same server.
@@ -82,84 +99,120 @@ impl Pool {
         let runtime = Handle::try_current().map_err(|_| {
             StoreError::new(StoreErrorKind::Runtime, "locks in Redis need a tokio runtime: call this inside of one")
         })?;
-        let slot = lock(&self.slots).entry(runtime.id()).or_default().clone();
+        let slot = lock(&self.slots).entry(runtime.id()).or_insert_with(|| Slot::new(self, &runtime)).clone();
         if let Some(link) = slot.link() {
             return Ok(link);
         }
-        let limit = self.timeouts.connect;
-        let connecting = timer::timeout(limit, async {
-            let _dialling = slot.dialling.lock().await;
-            if let Some(link) = slot.link() {
-                return Ok(link);
+        let connecting = timer::timeout(self.timeouts.connect, async {
+            loop {
+                let (mut dialled, joined) = self.dialled(&slot, &runtime);
+                let known = dialled.wait_for(Option::is_some).await;
+                match known.ok().and_then(|dialled| dialled.clone()) {
+                    Some(Ok(link)) => return Ok(link),
+                    // Begun before we came, perhaps while the server was still away: no answer to us.
+                    Some(Err(_)) if joined => {}
+                    Some(Err(error)) => return Err(error),
+                    None => {
+                        let text = "the tokio runtime of this call is shutting down";
+                        return Err(StoreError::new(StoreErrorKind::Runtime, text));
+                    }
+                }
             }
-            let link = Arc::new(self.dial(runtime).await?);
-            *lock(&slot.link) = Some(link.clone());
-            Ok(link)
         })?;
-        connecting.await.unwrap_or_else(|_| {
-            let text = format!("redis at {} could not be connected to within {limit:?}", self.server);
-            Err(StoreError::new(StoreErrorKind::Timeout, text))
-        })
+        connecting.await.unwrap_or_else(|_| Err(self.not_in_time()))
     }
 
-    /// A connection for somebody who cannot wait for one: the current runtime's if it works, else another runtime's that
-    /// does, else any.
+    /// What dialling comes to, and whether it was under way already. In a task of its own: a caller that is not polled any
+    /// more must not keep the others waiting.
+    fn dialled(self: &Arc<Self>, slot: &Arc<Slot>, runtime: &Handle) -> (watch::Receiver<Dialled>, bool) {
+        let mut dialling = lock(&slot.dialling);
+        if let Some(link) = slot.link() {
+            return (watch::channel(Some(Ok(link))).1, false);
+        }
+        // Closed without a word: its runtime has ended, and ours has got its id.
+        if let Some(dialled) = dialling.as_ref().filter(|dialled| dialled.has_changed().is_ok()) {
+            return (dialled.clone(), true);
+        }
+        let (tell, dialled) = watch::channel(None);
+        *dialling = Some(dialled.clone());
+        let (pool, slot, own) = (self.clone(), slot.clone(), runtime.clone());
+        runtime.spawn(async move {
+            let outcome = match timer::timeout(pool.timeouts.connect, pool.dial(own)) {
+                Ok(dialling) => dialling.await.unwrap_or_else(|_| Err(pool.not_in_time())),
+                Err(error) => Err(error),
+            };
+            if let Ok(link) = &outcome {
+                *lock(&slot.link) = Some(link.clone());
+            }
+            *lock(&slot.dialling) = None;
+            tell.send_replace(Some(outcome));
+        });
+        (dialled, false)
+    }
+
+    fn not_in_time(&self) -> StoreError {
+        let text = format!("redis at {} could not be connected to within {:?}", self.server, self.timeouts.connect);
+        StoreError::new(StoreErrorKind::Timeout, text)
+    }
+
+    /// A connection for somebody who cannot wait for one. Inside a runtime, its own, even a broken one: another runtime's may
+    /// be idle, and never get to it. Outside of any, one that works, else any.
     pub(super) fn any_link(&self) -> Option<Arc<Link>> {
-        let own = Handle::try_current().ok().map(|runtime| runtime.id());
         let slots = lock(&self.slots);
+        if let Ok(runtime) = Handle::try_current() {
+            return slots.get(&runtime.id()).and_then(|slot| lock(&slot.link).clone());
+        }
         let links = slots.values().filter_map(|slot| lock(&slot.link).clone());
-        links.min_by_key(|link| (link.is_broken(), Some(link.runtime.id()) != own))
+        links.min_by_key(|link| link.is_broken())
     }
 
-    async fn dial(self: &Arc<Self>, runtime: Handle) -> Result<Link, StoreError> {
-        // The small packets of a lock must not wait for each other, and what lies on a dead link must not be delivered
-        // minutes later.
-        let tcp = TcpSettings::default().set_nodelay(true);
+    async fn dial(self: &Arc<Self>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
+        // The small packets of a lock must not wait for each other, an idle connection that a gateway has forgotten must be
+        // noticed, and what lies on a dead link must not be delivered minutes later.
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let tcp = tcp.set_user_timeout(self.timeouts.operation * 4);
-        let refused = |error| Fault::read(&error, &self.server).into_error();
+        let tcp = tcp.set_user_timeout(self.timeouts.operation.saturating_mul(4).min(Duration::from_secs(60 * 60)));
+        let refused = |error| Fault::read_greeting(&error, &self.server).into_error();
         let client = self.client.get_connection_info().clone().set_tcp_settings(tcp);
         let client = Client::open(client).map_err(refused)?;
-        // Our caller keeps the time: a timeout of the client's own would tell us less.
+        // We keep the time: a timeout of the client's own would tell us less.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         let connection = without_panic(connection).await?.map_err(refused)?;
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        // A runtime that ends drops its tasks: the entry goes with them, before the runtime's id can be given out again.
-        let entry = Entry { pool: Arc::downgrade(self), runtime: runtime.id(), generation };
-        let watch = runtime.spawn(async move {
-            let _entry = entry;
-            std::future::pending::<()>().await;
-        });
-        Ok(Link {
+        Ok(Arc::new(Link {
             connection,
             server: self.server.clone(),
             runtime,
-            generation,
-            watch: watch.abort_handle(),
             timeout: self.timeouts.operation,
             broken: AtomicBool::new(false),
             plain_scripts: AtomicBool::new(false),
-        })
+        }))
     }
 }
 
-/// Removes a connection from its pool when its runtime ends.
-struct Entry {
-    pool: Weak<Pool>,
-    runtime: Id,
-    generation: u64,
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.departure.abort();
+    }
 }
 
-impl Drop for Entry {
+/// Removes a slot from its pool when its runtime ends.
+struct Departure {
+    pool: Weak<Pool>,
+    runtime: Id,
+    slot: Weak<Slot>,
+}
+
+impl Drop for Departure {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut slots = lock(&pool.slots);
-        let ours = |slot: &Arc<Slot>| lock(&slot.link).as_ref().is_some_and(|link| link.generation == self.generation);
-        let removed = if slots.get(&self.runtime).is_some_and(ours) { slots.remove(&self.runtime) } else { None };
-        // The link's own drop must not run under the lock.
+        let ours = slots.get(&self.runtime).is_some_and(|slot| std::ptr::eq(Arc::as_ptr(slot), self.slot.as_ptr()));
+        let slot = if ours { slots.remove(&self.runtime) } else { None };
+        // Connections are dropped outside of the lock.
         drop(slots);
-        drop(removed);
+        drop(slot);
     }
 }
 
@@ -169,8 +222,6 @@ pub(super) struct Link {
     server: String,
     /// The runtime that drives it.
     pub(super) runtime: Handle,
-    generation: u64,
-    watch: AbortHandle,
     timeout: Duration,
     broken: AtomicBool,
     /// Whether the server is older than the line of flags that our scripts begin with.
@@ -225,35 +276,41 @@ impl Link {
         }
     }
 
+    /// The server gave an answer that none of our commands has: what comes next on this connection is not to be trusted.
+    pub(super) fn unknown_answer(&self) -> Fault {
+        self.broken.store(true, Ordering::Relaxed);
+        reply::unknown(&self.server)
+    }
+
     /// As [`run`](Self::run), until the connection breaks.
     pub(super) async fn run_patiently(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
-        let by = |name: &str, text: &str| {
-            let mut by = redis::cmd(name);
-            by.arg(text);
-            command(&mut by);
-            by
-        };
-        loop {
-            let plain = self.plain_scripts.load(Ordering::Relaxed);
-            let text = script.text(plain);
-            let by_hash = self.ask_patiently(&by("EVALSHA", &text.sha)).await;
-            let Err(fault) = by_hash else { return by_hash };
-            if !fault.is_no_script() {
-                return Err(fault);
+        let plain = self.plain_scripts.load(Ordering::Relaxed);
+        match self.ask_patiently(&with("EVALSHA", &script.text(plain).sha, &command)).await {
+            Err(fault) if fault.is_no_script() => self.run_text(script, command).await,
+            answer => answer,
+        }
+    }
+
+    /// Runs a script by its text, until the connection breaks: in one message, so that it runs even if nobody is there any
+    /// more to answer that the server does not know it.
+    pub(super) async fn run_text(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
+        let plain = self.plain_scripts.load(Ordering::Relaxed);
+        match self.ask_patiently(&with("EVAL", &script.text(plain).code, &command)).await {
+            Err(fault) if fault.is_flags_unknown() && !plain => {
+                self.plain_scripts.store(true, Ordering::Relaxed);
+                self.ask_patiently(&with("EVAL", &script.text(true).code, &command)).await
             }
-            let by_text = self.ask_patiently(&by("EVAL", &text.code)).await;
-            match by_text {
-                Err(fault) if fault.is_flags_unknown() && !plain => self.plain_scripts.store(true, Ordering::Relaxed),
-                answer => return answer,
-            }
+            answer => answer,
         }
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.watch.abort();
-    }
+/// The command `name text …`.
+fn with(name: &str, text: &str, arguments: impl Fn(&mut Cmd)) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(text);
+    arguments(&mut command);
+    command
 }
 
 /// `future`, with a panic turned into an error: a runtime without I/O panics in the middle of dialling.

@@ -5,6 +5,7 @@ for n, key in ipairs(KEYS) do
   local left = redis.call('PTTL', key)
   if left ~= -2 then
     local value = redis.pcall('GET', key)
+    if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
     if type(value) ~= 'string' then return {2, n} end
     if value == ARGV[1] then
       mine = mine + 1

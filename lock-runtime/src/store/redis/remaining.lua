@@ -2,7 +2,9 @@
 -- made permanent counts as having no time: nobody will free it.
 local least = nil
 for _, key in ipairs(KEYS) do
-  if redis.pcall('GET', key) ~= ARGV[1] then return -2 end
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
+  if value ~= ARGV[1] then return -2 end
   local left = math.max(redis.call('PTTL', key), 0)
   if least == nil or left < least then least = left end
 end

@@ -21,7 +21,7 @@ impl Fault {
             let (kind, meaning) = classify(code, detail);
             let text = match meaning {
                 Some(meaning) => format!("redis at {server} answered {code}: {meaning}"),
-                None => format!("redis at {server} answered {code}: {}", without_tokens(detail)),
+                None => format!("redis at {server} answered {code}: {}", presentable(detail)),
             };
             return Self::Answered { code: code.to_owned(), error: StoreError::new(kind, text) };
         }
@@ -41,10 +41,26 @@ impl Fault {
         Self::Silent(StoreError::new(kind, format!("redis at {server} {what}")))
     }
 
+    /// Reads an error of a greeting, in which a server may echo the password: only its code is repeated.
+    pub(super) fn read_greeting(error: &RedisError, server: &str) -> Self {
+        match Self::read(error, server) {
+            Self::Answered { code, error } if error.kind() == StoreErrorKind::Protocol => {
+                let text = format!("redis at {server} answered {code} to our greeting; is it a Redis server?");
+                Self::Answered { code, error: StoreError::new(StoreErrorKind::Protocol, text) }
+            }
+            fault => fault,
+        }
+    }
+
     pub(super) fn into_error(self) -> StoreError {
         match self {
             Self::Answered { error, .. } | Self::Silent(error) => error,
         }
+    }
+
+    /// The server itself has refused, with an error that we know.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Answered { error, .. } if error.kind() != StoreErrorKind::Protocol)
     }
 
     /// Asking again may help.
@@ -89,15 +105,17 @@ fn classify(code: &str, detail: &str) -> (StoreErrorKind, Option<&'static str>) 
     }
 }
 
-/// `text` with every run of 32 or more hexadecimal characters cut short: servers echo arguments in some errors.
-fn without_tokens(text: &str) -> String {
+/// What of a server's own words may be shown: no arguments, which some errors echo, and no long run of hexadecimal
+/// characters, which may be a token.
+fn presentable(text: &str) -> String {
+    let text = text.split(", with args beginning with").next().unwrap_or_default();
     let mut shown = String::with_capacity(text.len());
     let mut run = 0;
     for c in text.chars() {
         run = if c.is_ascii_hexdigit() { run + 1 } else { 0 };
         match run {
-            0..=6 => shown.push(c),
-            7 => shown.push('…'),
+            0..=12 => shown.push(c),
+            13 => shown.push('…'),
             _ => {}
         }
     }
@@ -125,12 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_cut_short_wherever_they_stand() {
+    fn neither_tokens_nor_arguments_are_shown() {
         let token = crate::holder::Token::fresh();
-        let text = format!("unknown command, with args beginning with: 'k' '{} host'", token.as_str());
-        let shown = without_tokens(&text);
+        let text = format!("something about '{} host' went wrong", token.as_str());
+        let shown = presentable(&text);
         assert!(!shown.contains(token.as_str()), "{shown}");
-        assert!(shown.starts_with("unknown command, with args") && shown.ends_with(" host'"), "{shown}");
+        assert!(shown.starts_with("something about") && shown.ends_with(" host' went wrong"), "{shown}");
+        let greeting = presentable("unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'bob' 's3cret'");
+        assert_eq!(greeting, "unknown command 'HELLO'");
     }
 
     #[test]
