@@ -223,7 +223,6 @@ no_server_is_left() {
 step "redis-server" find_redis
 step "libraries of other languages" find_interop_libraries
 step "formatting" cargo fmt --all --check
-step "lints, default features" lint --workspace --all-targets
 step "lints, all features" lint --workspace --all-targets --all-features
 step "lints, features one by one" lint_features_one_by_one
 step "dependencies" check_dependencies

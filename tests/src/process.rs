@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 ///
 /// A test holds the other end of that pipe, and whatever ends the test, SIGKILL included, closes it. (A destructor
 /// does not run then, and `PR_SET_PDEATHSIG` would need unsafe code.) The first line of output is the program's id.
-/// Signals that a terminal sends to the whole group are ignored, or Ctrl-C would end the supervisor alone.
+/// The directory in which it worked goes too, if that is empty: a killed test removes nothing itself. Signals that a terminal
+/// sends to the whole group are ignored, or Ctrl-C would end the supervisor alone.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 exec 3<&0
@@ -24,6 +25,7 @@ exec 3<&- </dev/null
 wait "$program"
 status=$?
 kill -KILL "$watch"
+rmdir "$PWD" 2>/dev/null
 exit "$status"
 "#;
 

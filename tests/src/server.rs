@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::env;
+use std::fs;
 use std::hash::BuildHasher;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -79,6 +80,7 @@ impl ServerOptions {
             command.args(["--requirepass", password]);
         }
         command.args(&self.arguments);
+        command.current_dir(directory.path());
         Process::spawn(&command)
     }
 
@@ -169,6 +171,7 @@ impl RedisServer {
     /// When it does not start, or somebody else took the port in the meantime.
     pub fn restart_empty(&mut self) {
         self.process.kill();
+        fs::create_dir_all(self.directory.path()).expect("its directory again");
         let mut process = self.options.spawn(self.port, &self.directory);
         let ready = self.options.wait_until_ready(self.port, &mut process, Instant::now() + START);
         assert!(ready.is_ok(), "port {} was taken by another process", self.port);

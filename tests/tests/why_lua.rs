@@ -30,7 +30,7 @@ fn by_hand_it_deletes_somebody_elses_lock_and_by_the_script_it_does_not() {
     // Of the two locks that B took for half a minute, the server has one.
     let mut admin = server.admin();
     let kept = format!("why-lua:{id}:lua");
-    assert_eq!(admin.keys(), [kept.clone()]);
+    assert_eq!(admin.keys(), [kept.as_str()]);
     assert_eq!(admin.get(&kept).as_deref(), Some("b's-token"));
     assert!(admin.remaining(&kept).is_some(), "it ends by itself");
 }

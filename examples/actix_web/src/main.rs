@@ -13,7 +13,7 @@ use std::env;
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -120,7 +120,6 @@ impl ResponseError for AppError {
 }
 
 /// What all handlers share.
-#[derive(Clone)]
 struct Shop {
     stock: Table,
     charges: Table,
@@ -163,14 +162,13 @@ impl Shop {
 }
 
 /// Stands for a table of a database: each query is right in itself and takes a round trip. There are no transactions.
-#[derive(Clone)]
-struct Table(Arc<Mutex<HashMap<String, i64>>>);
+struct Table(Mutex<HashMap<String, i64>>);
 
 impl Table {
     const ROUND_TRIP: Duration = Duration::from_millis(2);
 
     fn with<const N: usize>(rows: [(&str, i64); N]) -> Self {
-        Self(Arc::new(Mutex::new(rows.map(|(row, value)| (row.to_owned(), value)).into())))
+        Self(Mutex::new(rows.map(|(row, value)| (row.to_owned(), value)).into()))
     }
 
     /// `SELECT value FROM … WHERE row = …`
@@ -240,6 +238,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         HttpServer::new(move || App::new().app_data(shop.clone()).configure(routes(locked)).wrap(layer.clone()))
             // Whoever hangs up gives up, and frees the lock at once.
             .h1_allow_half_closed(false)
+            // What is under way at Ctrl-C is finished. Left to itself, actix-web would break it off.
+            .shutdown_signal(interrupt())
             .bind(("127.0.0.1", port))?;
     for address in server.addrs() {
         println!("Serving on http://{address}");
@@ -248,9 +248,16 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         println!("  curl http://{address}/report");
     }
 
-    // Ends at Ctrl-C, when what is under way is finished.
     server.run().await?;
     // Whatever is still held is released, and not left to its TTL.
     locks.shutdown().await;
     Ok(())
+}
+
+/// Ends at Ctrl-C.
+async fn interrupt() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without such a signal, the service runs until it is killed.
+        std::future::pending::<()>().await;
+    }
 }

@@ -15,7 +15,7 @@ function load() {
     if (error.code !== "MODULE_NOT_FOUND") {
       throw error;
     }
-    console.log(`missing a package of Node's: ${error.message.split("\n")[0]}`);
+    console.log(`missing the Node package ${error.message.match(/'(.*?)'/)[1]}`);
     process.exit();
   }
 }

@@ -7,7 +7,7 @@ try:
     import redis
     from redis.exceptions import LockNotOwnedError
 except ModuleNotFoundError as error:
-    print(f"missing Python's package {error.name}", flush=True)
+    print(f"missing the Python package {error.name}", flush=True)
     sys.exit()
 
 client = redis.Redis.from_url(sys.argv[1])

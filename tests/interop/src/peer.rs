@@ -17,9 +17,9 @@ const INSTALLED: &str = "interop-libraries";
 /// Which library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
-    /// `redis.lock.Lock` of redis-py, the package `redis` of PyPI.
+    /// `redis.lock.Lock` of redis-py, the Python package `redis`.
     RedisPy,
-    /// node-redlock on one server, the packages `redlock` and `ioredis` of npm.
+    /// node-redlock on one server, the Node packages `redlock` and `ioredis`.
     NodeRedlock,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for Library {
     }
 }
 
-/// Why a library cannot be tested on this machine.
+/// What it takes to test a library, and is not on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing(pub String);
 
@@ -86,7 +86,7 @@ impl Peer {
         let mut process = match command.arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() {
             Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Missing(format!("there is no {}", command.get_program().display())));
+                return Err(Missing(command.get_program().display().to_string()));
             }
             Err(error) => panic!("start {command:?}: {error}"),
         };
@@ -100,12 +100,13 @@ impl Peer {
                 }
             }
         });
-        let mut peer = Self { process, input, answers, version: String::new() };
+        let mut peer = Self { process, input, answers, version: library.to_string() };
         let first = peer.answer();
         if let Some(what) = first.strip_prefix("missing ") {
             return Err(Missing(what.to_owned()));
         }
-        peer.version = first.strip_prefix("ready ").unwrap_or_else(|| panic!("{library}: {first}")).to_owned();
+        let version = first.strip_prefix("ready ").unwrap_or_else(|| panic!("{library}: {first}"));
+        version.clone_into(&mut peer.version);
         Ok(peer)
     }
 
@@ -174,7 +175,7 @@ impl Peer {
 
     fn answer(&mut self) -> String {
         self.answers.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-            panic!("the client of {:?} does not answer: {error}; its errors are above", self.version)
+            panic!("the client of {} does not answer: {error}; its errors are above", self.version)
         })
     }
 }

@@ -38,7 +38,8 @@ impl Scene {
                 Some(Self { locks, peer, admin: server.admin(), server })
             }
             Err(Missing(what)) => {
-                let line = format!("NOT TESTED with {library}: {what}. `tests/run.sh` installs what is needed.");
+                let line =
+                    format!("NOT TESTED with {library}: {what} is missing. `tests/run.sh` installs what is needed.");
                 assert!(!required(), "{line}");
                 // Not `eprintln!`, which the test harness keeps to itself.
                 writeln!(std::io::stderr(), "\n*** {line} ***\n").expect("standard error");

@@ -22,7 +22,7 @@ async fn our_late_release_leaves_their_lock(mut scene: Scene) {
     let guard = acquire(&scene, TTL).await;
     scene.expire("key").await;
     let theirs = they_take_it(&mut scene);
-    lost(guard.release().await);
+    lost(&guard.release().await);
     untouched(&mut scene, &theirs);
 }
 
@@ -33,7 +33,7 @@ async fn our_late_release_leaves_their_lock_when_the_lease_ended_by_itself(mut s
     let guard = acquire(&scene, Duration::from_millis(500)).await;
     scene.gone("key").await;
     let theirs = they_take_it(&mut scene);
-    lost(guard.release().await);
+    lost(&guard.release().await);
     untouched(&mut scene, &theirs);
 }
 
@@ -58,9 +58,9 @@ async fn our_late_extension_leaves_their_lock(mut scene: Scene) {
     let guard = acquire(&scene, TTL).await;
     scene.expire("key").await;
     let theirs = they_take_it(&mut scene);
-    lost(guard.extend(10 * TTL).await);
+    lost(&guard.extend(10 * TTL).await);
     assert!(scene.admin.remaining("key").is_some_and(|left| left <= TTL));
-    lost(guard.release().await);
+    lost(&guard.release().await);
     untouched(&mut scene, &theirs);
 }
 
@@ -91,7 +91,7 @@ fn they_take_it(scene: &mut Scene) -> String {
     scene.admin.get("key").expect("their token")
 }
 
-fn lost(result: Result<(), LockError>) {
+fn lost(result: &Result<(), LockError>) {
     assert!(matches!(result, Err(LockError::Lost { .. })), "{result:?}");
 }
 

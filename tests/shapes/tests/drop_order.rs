@@ -75,7 +75,7 @@ impl Account {
         let _first = Witness("first local");
         note(format!("body with {} and {}", used.name(), self.witness.name()));
         let _second = Witness("second local");
-        let _lock = lock;
+        assert!(lock.remaining() > Duration::ZERO);
         end_by(end).await?;
         if let End::Return = end {
             return Ok(1);
@@ -144,7 +144,8 @@ impl Order {
         let position = noted.iter().position(|entry| *entry == given_back);
         let Some(position) = position else { panic!("{path}: no `{given_back}` in {noted:#?}") };
         let sorted = |entries: &[String]| {
-            let mut entries: Vec<_> = entries.iter().map(|entry| entry.trim_start_matches("drop ").to_owned()).collect();
+            let mut entries: Vec<_> =
+                entries.iter().map(|entry| entry.trim_start_matches("drop ").to_owned()).collect();
             entries.sort();
             entries
         };

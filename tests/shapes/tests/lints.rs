@@ -12,10 +12,8 @@
     clippy::all,
     clippy::pedantic,
     clippy::nursery,
-    clippy::cargo_common_metadata,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
-    clippy::absolute_paths,
     clippy::as_conversions,
     clippy::dbg_macro,
     clippy::default_trait_access,
@@ -97,7 +95,7 @@ async fn endless(mut rounds: u32) -> Result<u32, LockError> {
     }
 }
 
-#[distributed_lock(key = "unit", ttl = "5s", on_busy = "skip", on_error = |error| drop(error))]
+#[distributed_lock(key = "unit", ttl = "5s", on_busy = "skip", on_error = |_| ())]
 async fn unit(log: &mut Vec<u8>) {
     log.push(1);
 }
@@ -113,7 +111,7 @@ async fn option(some: Option<u8>) -> Option<u8> {
     wait = "2s",
     retry = Retry::exponential(Duration::from_millis(10), Duration::from_millis(20)).limit(3),
     on_busy = |busy| Ok(busy.key.to_string()),
-    on_error = |error| Err(error),
+    on_error = |error| if error.is_lost() { Ok(String::new()) } else { Err(error) },
     release = "background",
     guard = lock,
     metadata = "{name} at {id}",

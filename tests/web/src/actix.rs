@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::pending;
-use std::sync::mpsc::channel;
 use std::thread;
 
 use actix_web::body::MessageBody;
@@ -12,6 +11,7 @@ use actix_web::rt::System;
 use actix_web::web::{Data, Path, get, scope};
 use actix_web::{App, Error, HttpResponse, HttpServer, ResponseError};
 use lock_runtime::{LockError, LockManager, distributed_lock};
+use tokio::sync::oneshot::channel;
 
 use crate::{Shared, Site};
 
@@ -21,7 +21,7 @@ use crate::{Shared, Site};
 ///
 /// When there is no free port.
 pub async fn start() -> Site {
-    serve(Some(false))
+    serve(Some(false)).await
 }
 
 /// As [`start`], but with actix-web's own opinion of clients that close their half of the connection.
@@ -30,10 +30,10 @@ pub async fn start() -> Site {
 ///
 /// When there is no free port.
 pub async fn start_with_defaults() -> Site {
-    serve(None)
+    serve(None).await
 }
 
-fn serve(half_closed: Option<bool>) -> Site {
+async fn serve(half_closed: Option<bool>) -> Site {
     let shared = Shared::default();
     let (sender, address) = channel();
     let state = shared.clone();
@@ -48,7 +48,7 @@ fn serve(half_closed: Option<bool>) -> Site {
             server.run().await
         })
     });
-    Site { address: address.recv().expect("the server has started"), shared }
+    Site { address: address.await.expect("the server has started"), shared }
 }
 
 /// The service, for tests that call it without a server.
@@ -151,14 +151,16 @@ async fn late(shared: Data<Shared>, path: Path<(String, u16)>) -> HttpResponse {
 }
 
 #[distributed_lock(key = "web:{key}", ttl = "60s", metadata = "canary-metadata {key}")]
-async fn hang(key: Path<String>) -> HttpResponse {
+async fn hang(shared: Data<Shared>, key: Path<String>) -> HttpResponse {
     drop(key);
+    shared.begun.notify_one();
     pending().await
 }
 
 #[distributed_lock(key = "web:{key}", ttl = "60s")]
 async fn until(shared: Data<Shared>, key: Path<String>) -> HttpResponse {
     drop(key);
+    shared.begun.notify_one();
     shared.until.notified().await;
     mine(200)
 }

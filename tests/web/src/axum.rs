@@ -114,14 +114,16 @@ async fn late(State(shared): State<Shared>, Path((key, status)): Path<(String, u
 }
 
 #[distributed_lock(key = "web:{key}", ttl = "60s", metadata = "canary-metadata {key}")]
-async fn hang(Path(key): Path<String>) -> Response {
+async fn hang(State(shared): State<Shared>, Path(key): Path<String>) -> Response {
     drop(key);
+    shared.begun.notify_one();
     pending().await
 }
 
 #[distributed_lock(key = "web:{key}", ttl = "60s")]
 async fn until(State(shared): State<Shared>, Path(key): Path<String>) -> Response {
     drop(key);
+    shared.begun.notify_one();
     shared.until.notified().await;
     mine(200)
 }

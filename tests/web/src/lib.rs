@@ -23,12 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lock_runtime::test_util::TestLocks;
-use lock_tests::eventually;
 use lock_tests::http::{self, Response};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// Far more than any of this takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +40,7 @@ pub struct Shared {
     pub locks: TestLocks,
     /// The manager of the routes under `/inner`.
     pub inner: TestLocks,
+    begun: Arc<Notify>,
     until: Arc<Notify>,
 }
 
@@ -77,17 +78,17 @@ impl Site {
         http::request(&self.address, "GET", path).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Sends `GET path` and leaves the answer to whoever has the connection; returns when the handler holds `web:{key}`.
+    /// Sends `GET path`, a path of `/hang` or `/until`, and returns when the handler is running, under its lock. The answer is
+    /// left to whoever has the connection.
     ///
     /// # Panics
     ///
     /// When it does not come to that.
-    pub async fn begin(&self, path: &str, key: &str) -> TcpStream {
+    pub async fn begin(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).await.expect("connect");
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).await.expect("send");
-        let key = format!("web:{key}");
-        eventually("the handler holds its lock", PATIENCE, || self.locks().is_held(key.as_str())).await;
+        timeout(PATIENCE, self.shared.begun.notified()).await.expect("the handler runs");
         stream
     }
 }
@@ -101,30 +102,45 @@ pub fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Checks that `response` is a problem of RFC 9457 with this status and without a `Retry-After`, and returns its detail.
+/// What is left to read of a connection: the answer.
 ///
 /// # Panics
 ///
-/// When it is not.
-pub fn problem(response: &Response, status: u16, title: &str) -> String {
-    assert_eq!(header(response, "retry-after"), None, "{response:?}");
-    body(response, status, title)
+/// When the connection breaks, or nothing comes.
+pub async fn rest(mut connection: TcpStream) -> Response {
+    let mut answer = String::new();
+    let read = timeout(PATIENCE, connection.read_to_string(&mut answer)).await;
+    read.expect("an answer in time").expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
+    Response { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// Checks that `response` is the problem of a lock that somebody else holds for the next 30 seconds, and returns its detail.
+/// Checks that `response` is a problem of RFC 9457 with this status, whose detail contains `advice`, and that it does not say
+/// when to come back.
 ///
 /// # Panics
 ///
 /// When it is not.
-pub fn busy_for_half_a_minute(response: &Response) -> String {
+pub fn assert_problem(response: &Response, status: u16, title: &str, advice: &str) {
+    assert_eq!(header(response, "retry-after"), None, "{response:?}");
+    assert_body(response, status, title, advice);
+}
+
+/// Checks that `response` is the problem of a lock that somebody else holds for the next 30 seconds.
+///
+/// # Panics
+///
+/// When it is not.
+pub fn assert_busy(response: &Response) {
     let seconds = header(response, "retry-after").unwrap_or_else(|| panic!("{response:?}"));
     let seconds: u64 = seconds.parse().expect("whole seconds");
     // The exact figure is a matter of unit tests; a busy machine may have taken its time to get here.
     assert!((15..=30).contains(&seconds), "{response:?}");
-    body(response, 423, "Locked")
+    assert_body(response, 423, "Locked", "Retry-After");
 }
 
-fn body(response: &Response, status: u16, title: &str) -> String {
+fn assert_body(response: &Response, status: u16, title: &str, advice: &str) {
     assert_eq!(response.status, status, "{response:?}");
     assert_eq!(header(response, "content-type"), Some("application/problem+json"), "{response:?}");
     let body: Value = serde_json::from_str(&response.body).unwrap_or_else(|error| panic!("{error}: {response:?}"));
@@ -133,5 +149,5 @@ fn body(response: &Response, status: u16, title: &str) -> String {
     assert_eq!(members["type"], "about:blank");
     assert_eq!(members["title"], title);
     assert_eq!(members["status"], status);
-    members["detail"].as_str().expect("a text").to_owned()
+    assert!(members["detail"].as_str().is_some_and(|detail| detail.contains(advice)), "{response:?}");
 }

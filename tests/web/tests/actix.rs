@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix_web::test::{TestRequest, call_service, init_service};
 use lock_runtime::LockError;
 use lock_web_tests::actix::{app, start, start_with_defaults};
-use lock_web_tests::{Shared, busy_for_half_a_minute, suite};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use lock_web_tests::{Shared, assert_busy, rest, suite};
+use tokio::io::AsyncWriteExt;
 
 lock_web_tests::suite!(start);
 
@@ -23,7 +23,7 @@ async fn the_error_itself() {
     let site = start().await;
     assert_eq!(site.get("/lock/a").await.body, "mine");
     site.locks().hold_elsewhere("web:a", "somebody", Duration::from_secs(30));
-    busy_for_half_a_minute(&site.get("/lock/a").await);
+    assert_busy(&site.get("/lock/a").await);
 }
 
 /// Promise: a middleware that logs finds the error, with all that the client is not told.
@@ -49,12 +49,11 @@ async fn the_error_is_in_the_response() {
 #[tokio::test]
 async fn by_default_a_client_may_close_its_half() {
     let site = start_with_defaults().await;
-    let mut client = site.begin("/until/a", "a").await;
+    let mut client = site.begin("/until/a").await;
     client.shutdown().await.expect("close our half");
     assert_eq!(site.get("/plain/a").await.status, 423);
     site.go_on();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = rest(client).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "mine"), "{answer:?}");
     assert_eq!(site.get("/plain/a").await.status, 200);
 }

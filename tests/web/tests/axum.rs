@@ -6,7 +6,7 @@ use axum::extract::Path;
 use lock_runtime::LockError;
 use lock_runtime::test_util::TestLocks;
 use lock_web_tests::axum::{plain, start};
-use lock_web_tests::{busy_for_half_a_minute, header, suite};
+use lock_web_tests::{assert_busy, header, suite};
 
 lock_web_tests::suite!(start);
 
@@ -24,7 +24,7 @@ async fn every_kind_of_result() {
     for path in ["/response/a", "/any/a"] {
         assert_eq!(site.get(path).await.body, "mine");
         site.locks().hold_elsewhere("web:a", "somebody", Duration::from_secs(30));
-        busy_for_half_a_minute(&site.get(path).await);
+        assert_busy(&site.get(path).await);
         site.locks().expire("web:a");
     }
     assert_eq!(site.get("/status/a").await.body, "mine");

@@ -5,7 +5,7 @@ use lock_runtime::LockError;
 
 #[lock_runtime::distributed_lock(key = "k:{id}", ttl = "5s")]
 async fn f<'a>(id: &'a str, other: &str) -> Result<&'a str, LockError> {
-    Ok(other)
+    Ok(if id.is_empty() { id } else { other })
 }
 
 fn main() {}

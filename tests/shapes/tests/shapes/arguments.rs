@@ -89,6 +89,7 @@ async fn borrowed() {
         Ok(if long.len() > short.len() { long } else { short })
     }
     let kept = "kept".to_owned();
+    let other = "a".to_owned();
     let answer = {
         let other = "x".to_owned();
         under("l:x", named(&kept, &other)).await.expect("free")
@@ -98,7 +99,7 @@ async fn borrowed() {
     under("l", elided(&mut items)).await.expect("free").push(5);
     assert_eq!(items, [1, 2, 3, 4, 5]);
     let map = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
-    assert_eq!(under("l:a", from_map(&map, &"a".to_owned())).await.expect("free"), Some("b"));
+    assert_eq!(under("l:a", from_map(&map, &other)).await.expect("free"), Some("b"));
     assert_eq!(under("l", outlives("long", "s")).await.expect("free"), "long");
 }
 
@@ -111,7 +112,11 @@ async fn impl_trait() {
         Ok(items.into_iter().sum())
     }
     #[distributed_lock(key = "i", ttl = "5s")]
-    async fn called(f: impl Fn(u32) -> u32, mut g: impl FnMut(), h: impl FnOnce() -> String) -> Result<String, LockError> {
+    async fn called(
+        f: impl Fn(u32) -> u32,
+        mut g: impl FnMut(),
+        h: impl FnOnce() -> String,
+    ) -> Result<String, LockError> {
         body();
         g();
         Ok(format!("{}{}", f(1), h()))
@@ -225,14 +230,24 @@ async fn patterns() {
 #[tokio::test]
 async fn attributes() {
     /// Documented.
-    #[must_use]
+    #[must_use = "or nothing happens"]
     #[distributed_lock(key = "attributes:{id}", ttl = "5s")]
-    #[expect(clippy::needless_pass_by_value, reason = "what is tested is that this is seen")]
-    async fn outer(#[allow(unused_variables)] text: String, #[cfg(any())] absent: NoSuchType, id: u8) -> Result<(), LockError> {
-        #![allow(unused_variables, reason = "what is tested is that this is seen")]
-        let unused = 1;
+    #[expect(unused_variables, reason = "what is tested is that this is seen")]
+    async fn outer(
+        unused: u8,
+        #[expect(unused_mut, reason = "as above")] mut id: u8,
+        #[cfg(any())] absent: NoSuchType,
+    ) -> Result<u8, LockError> {
         body();
-        Ok(())
+        Ok(id)
     }
-    under("attributes:1", outer("a".to_owned(), 1)).await.expect("free");
+    #[distributed_lock(key = "attributes:{id}", ttl = "5s")]
+    async fn inner(id: u8) -> Result<u8, LockError> {
+        #![expect(unused_variables, reason = "as above")]
+        let unused = id;
+        body();
+        Ok(id)
+    }
+    assert_eq!(under("attributes:1", inner(1)).await.expect("free"), 1);
+    assert_eq!(under("attributes:1", outer(0, 1)).await.expect("free"), 1);
 }

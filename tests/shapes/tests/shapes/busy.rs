@@ -55,7 +55,8 @@ async fn error() {
         body();
         Ok(id)
     }
-    let busy = |result: Result<u8, LockError>| matches!(result, Err(LockError::Busy(busy)) if busy.key.as_str() == "b:1");
+    let busy =
+        |result: Result<u8, LockError>| matches!(result, Err(LockError::Busy(busy)) if busy.key.as_str() == "b:1");
     assert!(busy(while_busy("b:1", written(1)).await));
     assert!(busy(while_busy("b:1", left_out(1)).await));
 }

@@ -5,7 +5,11 @@ use lock_shape_tests::{body, under};
 /// Promise: arguments and locals may be called as the expansion calls its own.
 #[tokio::test]
 async fn names_of_the_expansion() {
-    #![allow(clippy::used_underscore_binding, reason = "these are the names that the expansion uses")]
+    #![allow(
+        clippy::too_many_arguments,
+        clippy::used_underscore_binding,
+        reason = "these are the names that the expansion uses"
+    )]
     use lock_runtime::{LockError, distributed_lock};
 
     #[distributed_lock(key = "h:{__request}:{__ret}:{__key}", ttl = "5s", metadata = "{__call}", guard = __lock)]
@@ -73,7 +77,10 @@ mod modules {
     }
 
     #[::lock_runtime::distributed_lock(key = "h:{id}", ttl = "5s", wait = "1s", guard = lock, manager = manager)]
-    async fn names(id: u8, manager: ::lock_runtime::LockManager) -> ::core::result::Result<[&'static str; 3], LockError> {
+    async fn names(
+        id: u8,
+        manager: ::lock_runtime::LockManager,
+    ) -> ::core::result::Result<[&'static str; 3], LockError> {
         body();
         let _ = lock.remaining();
         Ok([lock_runtime::NAME, core::NAME, std::NAME])
@@ -131,7 +138,7 @@ mod prelude {
         metadata = "id {id}",
         guard = lock,
         on_busy = |busy| ::core::result::Result::Ok(if busy.holder.is_some() { None } else { Some(0) }),
-        on_error = |error| ::core::result::Result::Err(error),
+        on_error = |error| if error.is_lost() { ::core::panic!() } else { ::core::result::Result::Err(error) },
         release = "background",
         name = "hostile"
     )]
@@ -188,7 +195,7 @@ mod methods {
         wait = "1s",
         metadata = "m{id}",
         manager = locks,
-        on_error = |error| Err(error)
+        on_error = |error| if error.is_lost() { Ok(0) } else { Err(error) }
     )]
     async fn called(id: u8, locks: &LockManager) -> Result<u8, LockError> {
         body();

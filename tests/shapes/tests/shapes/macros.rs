@@ -39,10 +39,12 @@ macro_rules! with_a_block {
     };
 }
 
-with_a_block!(pub(crate) fn of_a_block(pair: (u8, u8)) -> Result<u8, LockError> {
-    body();
-    Ok(pair.0 + pair.1)
-});
+with_a_block!(
+    pub(crate) fn of_a_block(pair: (u8, u8)) -> Result<u8, LockError> {
+        body();
+        Ok(pair.0 + pair.1)
+    }
+);
 
 /// Promise: the body may come as one fragment, and so may the rest of the signature. It too arrives in an invisible group.
 #[tokio::test]

@@ -118,7 +118,7 @@ async fn receivers() {
     assert_eq!(under(KEY, Account::open("acme")).await.expect("free").balance, 10);
     assert_eq!(under(KEY, account().by_reference()).await.expect("free"), 5);
     assert_eq!(under(KEY, account().a_part()).await.expect("free"), "acme");
-    assert_eq!(under(KEY, account().by_named_lifetime(&String::new())).await.expect("free"), "acme");
+    assert_eq!(under(KEY, account().by_named_lifetime("")).await.expect("free"), "acme");
     let mut changed = account();
     *under("account:acme:3", changed.by_mutable_reference(3)).await.expect("free") += 1;
     assert_eq!(changed.balance, 9);

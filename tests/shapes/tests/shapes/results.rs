@@ -100,13 +100,12 @@ async fn ways_out() {
             return Ok(0);
         }
         let number: u8 = text.parse()?;
-        loop {
-            if number > 9 {
-                break;
+        for limit in [9, 99] {
+            if number <= limit {
+                return Ok(limit);
             }
-            return Ok(number);
         }
-        Ok(9)
+        Ok(number)
     }
     #[distributed_lock(key = "out", ttl = "5s")]
     async fn endless(mut rounds: u32) -> Result<u32, AppError> {
@@ -120,8 +119,8 @@ async fn ways_out() {
         }
     }
     assert_eq!(under("out:early", leave("early")).await.expect("free"), 0);
-    assert_eq!(under("out:7", leave("7")).await.expect("free"), 7);
-    assert_eq!(under("out:12", leave("12")).await.expect("free"), 9);
+    assert_eq!(under("out:7", leave("7")).await.expect("free"), 9);
+    assert_eq!(under("out:112", leave("112")).await.expect("free"), 112);
     assert!(matches!(under("out:x", leave("x")).await, Err(AppError::Number)));
     assert_eq!(under("out", endless(0)).await.expect("free"), 11);
 }
@@ -180,7 +179,7 @@ async fn coercions_and_inference() {
     #[distributed_lock(key = "c", ttl = "5s")]
     async fn inferred(empty: bool) -> Result<Vec<u8>, LockError> {
         body();
-        if empty { Ok(Vec::new()) } else { Ok(Default::default()) }
+        if empty { Ok(Vec::new()) } else { Ok(std::iter::empty().collect()) }
     }
     #[distributed_lock(key = "c", ttl = "5s", on_error = |error| error.to_string())]
     async fn converted() -> String {

@@ -21,6 +21,12 @@ impl std::fmt::Display for AppError {
 const LOCKED: u16 = 423;
 
 mod with_axum {
+    #![allow(
+        clippy::diverging_sub_expression,
+        clippy::unused_async,
+        reason = "of what `#[debug_handler]` writes; it does so without a lock too"
+    )]
+
     use super::{AppError, LOCKED, under, while_busy};
     use axum::body::Body;
     use axum::extract::{Path, State};
