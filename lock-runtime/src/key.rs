@@ -309,7 +309,65 @@ mod tests {
         assert!(key.flaw().is_some());
     }
 
+    /// A template: literal text around `n` placeholders. As the macro has it, no literal holds a `%`, and those between two
+    /// placeholders hold something other than ASCII letters and digits.
+    fn template() -> impl Strategy<Value = Vec<&'static str>> {
+        let literal = || prop_oneof!["[ab12:/{}→é. -]{0,5}", "[^%]{0,4}"];
+        let separates = |text: &String| text.chars().any(|c| !c.is_ascii_alphanumeric());
+        let between = prop::collection::vec(literal().prop_filter("it separates", separates), 0..4);
+        (literal(), between, literal()).prop_map(|(first, between, last)| {
+            // The writer takes text of the source code, which lives for ever.
+            let text = |text: String| -> &'static str { text.leak() };
+            [vec![text(first)], between.into_iter().map(text).collect(), vec![text(last)]].concat()
+        })
+    }
+
+    fn part() -> impl Strategy<Value = String> {
+        prop_oneof!["[ab12:/{}→é. %-]{1,4}", ".{1,4}"]
+    }
+
+    fn written(template: &[&'static str], parts: &[String]) -> LockKey {
+        let mut specials: Vec<char> = template.concat().chars().filter(|c| !c.is_ascii_alphanumeric()).collect();
+        specials.dedup();
+        let mut key = KeyWriter::new(specials.into_iter().collect::<String>().leak());
+        for (number, literal) in template.iter().enumerate() {
+            if let Some(part) = number.checked_sub(1).and_then(|number| parts.get(number)) {
+                key.part("part", part);
+            }
+            key.literal(literal);
+        }
+        key.finish()
+    }
+
     proptest! {
+        /// Promise: in any template, two different lists of values never make the same key.
+        #[test]
+        fn keys_of_any_template_are_injective(
+            template in template(),
+            these in prop::collection::vec(part(), 5),
+            those in prop::collection::vec(part(), 5),
+        ) {
+            let n = template.len() - 1;
+            let (these, those) = (&these[..n], &those[..n]);
+            prop_assert_eq!(written(&template, these) == written(&template, those), these == those);
+        }
+
+        /// Promise: the same, where the values differ in one place by the template's own text.
+        #[test]
+        fn text_moved_from_one_value_to_the_next_makes_another_key(
+            template in template().prop_filter("two values", |template| template.len() > 2),
+            mut these in prop::collection::vec(part(), 5),
+            cut in 0..3_usize,
+        ) {
+            let mut those = these.clone();
+            let moved: String = these[1].chars().take(cut + 1).collect();
+            those[0] = format!("{}{}{moved}", these[0], template[1]);
+            those[1] = these[1].chars().skip(cut + 1).collect::<String>() + "x";
+            these.truncate(template.len() - 1);
+            those.truncate(template.len() - 1);
+            prop_assert_eq!(written(&template, &these) == written(&template, &those), these == those);
+        }
+
         /// Promise: two different lists of values never make the same key.
         #[test]
         fn keys_are_injective(a in ".{1,12}", b in ".{1,12}", c in ".{1,12}", d in ".{1,12}") {
