@@ -50,7 +50,7 @@ mod template;
 /// | `key` | template, or an expression that is `Into<LockKey>` | required | what to lock: the key in the store, exactly as written |
 /// | `ttl` | duration | required | length of the lease, from 10 ms to 30 days |
 /// | `wait` | duration | try once | how long to wait for a lock that somebody else holds |
-/// | `retry` | expression of type `Retry` | chosen by the store | how to ask again while waiting |
+/// | `retry` | expression of type `Retry` | after 20 to 250 ms, with jitter | how to ask again while waiting |
 /// | `on_busy` | `"error"`, `"skip"`, a closure <code>\|busy\| …</code>, or an expression | `"error"` | what the function returns when somebody else holds the lock |
 /// | `on_error` | a closure <code>\|error\| …</code> | `From<LockError>` | what it returns on every other failure of the lock |
 /// | `release` | `"wait"` or `"background"` | `"wait"` | whether the call waits until the lock is released |

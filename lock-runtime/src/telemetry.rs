@@ -21,8 +21,8 @@
 //! | `lock.released` | debug, or warn | `outcome` | a lock was given back: `released`, `background` (debug), `gone` (it was not ours any more), `unanswered` (repeated in the background; warn) |
 //! | `lock.orphaned` | warn | `ttl` | a clean-up came to nothing; the lock ends with its TTL |
 //!
-//! Above [`tracing::instrument`](https://docs.rs/tracing/latest/tracing/attr.instrument.html), the attribute leaves the
-//! waiting out of the function's span; below it, the waiting is part of it.
+//! A `#[tracing::instrument]` that stands above the attribute has the body alone in its span; one that stands below has the
+//! waiting in it as well.
 
 use std::time::Duration;
 
