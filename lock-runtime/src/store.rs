@@ -160,11 +160,14 @@ impl Claim {
     /// The value stored under each key: the token, then a space and the metadata, if there is any. Compared as a whole.
     #[must_use]
     pub fn value(&self) -> String {
-        if self.metadata.is_empty() {
-            self.token.as_str().to_owned()
-        } else {
-            format!("{} {}", self.token.as_str(), self.metadata)
+        let (token, metadata) = (self.token.as_str(), &*self.metadata);
+        let mut value = String::with_capacity(token.len() + 1 + metadata.len());
+        value.push_str(token);
+        if !metadata.is_empty() {
+            value.push(' ');
+            value.push_str(metadata);
         }
+        value
     }
 
     /// The TTL in milliseconds.

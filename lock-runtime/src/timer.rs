@@ -1,7 +1,7 @@
 //! Timers that are refused with an error where the runtime has none.
 
 use std::future::Future;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tokio::time::{Sleep, Timeout};
@@ -19,9 +19,8 @@ pub(crate) fn sleep(duration: Duration) -> Result<Sleep, StoreError> {
 
 /// `future`, for at most `duration`.
 pub(crate) fn timeout<F: Future>(duration: Duration, future: F) -> Result<Timeout<F>, StoreError> {
-    // The probe first: the future must not be lost in the unwinding.
-    drop(sleep(duration)?);
-    Ok(tokio::time::timeout(duration, future))
+    // The future is lost in the unwinding, and would be anyway: without a deadline it is not to run.
+    catch_unwind(AssertUnwindSafe(|| tokio::time::timeout(duration, future))).map_err(|_| no_timers())
 }
 
 fn no_timers() -> StoreError {

@@ -127,10 +127,11 @@ impl RedisStore {
                 _ => return Err(link.unknown_answer()),
             }
         }
-        let answer = link.run(&script::CONTEND, |command| {
+        // Boxed: a lock is mostly free, and the state of this would be part of every acquisition's.
+        let answer = Box::pin(link.run(&script::CONTEND, |command| {
             write_keys(command, claim);
             command.arg(claim.ttl_millis());
-        });
+        }));
         let Value::Array(answer) = answer.await? else { return Err(link.unknown_answer()) };
         match &*answer {
             [Value::Int(1)] => Ok(Attempt::acquired(sent)),

@@ -100,12 +100,17 @@ impl Pool {
             StoreError::new(StoreErrorKind::Runtime, "locks in Redis need a tokio runtime: call this inside of one")
         })?;
         let slot = lock(&self.slots).entry(runtime.id()).or_insert_with(|| Slot::new(self, &runtime)).clone();
-        if let Some(link) = slot.link() {
-            return Ok(link);
+        match slot.link() {
+            Some(link) => Ok(link),
+            // Boxed: dialling is rare, and its state would be part of every operation's.
+            None => Box::pin(self.dialled_link(&slot, &runtime)).await,
         }
+    }
+
+    async fn dialled_link(self: &Arc<Self>, slot: &Arc<Slot>, runtime: &Handle) -> Result<Arc<Link>, StoreError> {
         let connecting = timer::timeout(self.timeouts.connect, async {
             loop {
-                let (mut dialled, joined) = self.dialled(&slot, &runtime);
+                let (mut dialled, joined) = self.dialled(slot, runtime);
                 let known = dialled.wait_for(Option::is_some).await;
                 match known.ok().and_then(|dialled| dialled.clone()) {
                     Some(Ok(link)) => return Ok(link),
@@ -286,7 +291,7 @@ impl Link {
     pub(super) async fn run_patiently(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
         let plain = self.plain_scripts.load(Ordering::Relaxed);
         match self.ask_patiently(&with("EVALSHA", &script.text(plain).sha, &command)).await {
-            Err(fault) if fault.is_no_script() => self.run_text(script, command).await,
+            Err(fault) if fault.is_no_script() => Box::pin(self.run_text(script, command)).await,
             answer => answer,
         }
     }
