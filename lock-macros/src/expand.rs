@@ -8,7 +8,8 @@ use syn::{Expr, Ident, LitStr};
 
 use crate::args::{Args, Errors, Given, OnBusy, Text, Time};
 use crate::captures;
-use crate::item::{LockFn, Scope, Shape, erase_lifetimes};
+use crate::item::{LockFn, Scope, Shape};
+use crate::output::erase_lifetimes;
 use crate::template::{Role, Template};
 
 /// `#[distributed_lock(args)] item`

@@ -1,11 +1,12 @@
 //! The function under the attribute: its signature is parsed, its body never is.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, TokenStreamExt, quote};
+use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Attribute, FnArg, GenericParam, Pat, ReturnType, Signature, Token, Type, Visibility};
 
+use crate::output::erase_impl_trait;
 use crate::{boxed, suggest};
 
 pub(crate) struct LockFn {
@@ -194,87 +195,6 @@ fn peel(ty: &Type) -> &Type {
     }
 }
 
-/// Replaces every `impl Bounds` by `_`, on tokens: bounds end where the list or the brackets around them do.
-fn erase_impl_trait(ty: TokenStream) -> TokenStream {
-    let mut erased = TokenStream::new();
-    // How many angle brackets are open inside of the bounds that are being left out.
-    let mut skipping: Option<usize> = None;
-    let mut arrow = false;
-    for token in ty {
-        let punct = match &token {
-            TokenTree::Punct(punct) => Some(punct.as_char()),
-            _ => None,
-        };
-        // The `>` of `->` closes nothing.
-        let closes = punct == Some('>') && !arrow;
-        arrow = punct == Some('-');
-        skipping = match (skipping, punct) {
-            (Some(0), Some(',' | ';')) => None,
-            (Some(0), _) if closes => None,
-            (Some(open), _) if closes => Some(open - 1),
-            (Some(open), Some('<')) => Some(open + 1),
-            (skipping, _) => skipping,
-        };
-        if skipping.is_some() {
-            continue;
-        }
-        match token {
-            TokenTree::Ident(word) if word == "impl" => {
-                skipping = Some(0);
-                erased.append(Ident::new("_", word.span()));
-            }
-            TokenTree::Group(group) => {
-                let mut inside = Group::new(group.delimiter(), erase_impl_trait(group.stream()));
-                inside.set_span(group.span());
-                erased.append(inside);
-            }
-            token => erased.append(token),
-        }
-    }
-    erased
-}
-
-/// Input: `Result<&'a Order, Error<'static>>`
-/// Output: `Result<&'_ Order, Error<'static>>`
-///
-/// For the places inside of the body that tell rustc its type: a lifetime of the signature that is named there is what
-/// rustc would blame in errors about borrows.
-pub(crate) fn erase_lifetimes(ty: TokenStream) -> TokenStream {
-    erase(ty, &mut Vec::new())
-}
-
-/// `bound`: the names of a `for<…>` around, which stay.
-fn erase(ty: TokenStream, bound: &mut Vec<Ident>) -> TokenStream {
-    let is =
-        |token: &Option<TokenTree>, sign| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign);
-    let mut erased = TokenStream::new();
-    let mut before = None;
-    // Within the `<…>` of `for<'a>`.
-    let mut binder = false;
-    for token in ty {
-        let after_for = matches!(&before, Some(TokenTree::Ident(word)) if word == "for");
-        let here = Some(token.clone());
-        match token {
-            TokenTree::Ident(name) if is(&before, '\'') => {
-                if binder {
-                    bound.push(name.clone());
-                }
-                let kept = name == "static" || bound.contains(&name);
-                erased.append(if kept { name } else { Ident::new("_", name.span()) });
-            }
-            TokenTree::Group(group) => {
-                let mut inside = Group::new(group.delimiter(), erase(group.stream(), bound));
-                inside.set_span(group.span());
-                erased.append(inside);
-            }
-            token => erased.append(token),
-        }
-        binder = (binder && !is(&here, '>')) || (after_for && is(&here, '<'));
-        before = here;
-    }
-    erased
-}
-
 /// The names that a template may use.
 #[derive(Default)]
 pub(crate) struct Scope {
@@ -381,7 +301,7 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
-    use super::{LockFn, Scope, erase_impl_trait};
+    use super::{LockFn, Scope};
     use quote::quote;
     use syn::parse_quote;
 
@@ -463,20 +383,6 @@ mod tests {
             ))
             .contains("`async fn`")
         );
-    }
-
-    #[test]
-    fn impl_trait_becomes_a_blank_wherever_it_stands() {
-        let erase = |tokens| erase_impl_trait(tokens).to_string();
-        assert_eq!(erase(quote!(Result<u8, E>)), quote!(Result<u8, E>).to_string());
-        assert_eq!(erase(quote!(Result<impl Iterator<Item = Vec<u8>> + Send, E>)), quote!(Result<_, E>).to_string());
-        assert_eq!(erase(quote!(Result<(impl A, impl B + 'a), E>)), quote!(Result<(_, _), E>).to_string());
-        assert_eq!(erase(quote!(Option<Box<dyn Iterator<Item = impl A>>>)), {
-            quote!(Option<Box<dyn Iterator<Item = _>>>).to_string()
-        });
-        assert_eq!(erase(quote!(Result<impl Fn(u8) -> Vec<u8>, E>)), quote!(Result<_, E>).to_string());
-        assert_eq!(erase(quote!([impl A; 3])), quote!([_; 3]).to_string());
-        assert_eq!(erase(quote!(fn(u8) -> u8)), quote!(fn(u8) -> u8).to_string());
     }
 
     #[test]

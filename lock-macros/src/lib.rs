@@ -15,6 +15,7 @@ mod captures;
 mod duration;
 mod expand;
 mod item;
+mod output;
 mod suggest;
 mod template;
 
