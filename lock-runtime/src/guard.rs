@@ -66,7 +66,9 @@ impl Hold {
         // Wakers are foreign code: cloned and dropped outside of the lock.
         if !self.state().body.as_ref().is_some_and(|known| known.will_wake(waker)) {
             let waker = waker.clone();
-            drop(self.state().body.replace(waker));
+            // Two statements: the lock is let go at the end of the first.
+            let before = self.state().body.replace(waker);
+            drop(before);
         }
         let now = self.shared.store.now();
         let mut state = self.state();

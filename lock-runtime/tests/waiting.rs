@@ -1,8 +1,15 @@
 //! Asking and waiting, through the builder, on the memory store under paused time.
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use lock_runtime::store::memory::MemoryStore;
+use lock_runtime::store::{Attempt, Claim, Store};
 use lock_runtime::{LockError, LockManager, LostCause, Retry};
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -228,4 +235,218 @@ fn a_runtime_without_timers_is_an_error() {
 fn two_managers() -> (LockManager, LockManager) {
     let store = lock_runtime::store::memory::MemoryStore::new();
     (LockManager::builder(store.clone()).build(), LockManager::builder(store).build())
+}
+
+/// A waker of a program that is called back at any moment, and then uses the library itself.
+struct CallsBack {
+    manager: LockManager,
+    key: &'static str,
+    on: On,
+    called: AtomicU32,
+}
+
+/// When a [`CallsBack`] does so.
+#[derive(PartialEq, Eq)]
+enum On {
+    Wake,
+    Drop,
+}
+
+impl CallsBack {
+    fn waker(manager: &LockManager, key: &'static str, on: On) -> Waker {
+        Waker::from(Arc::new(Self { manager: manager.clone(), key, on, called: AtomicU32::new(0) }))
+    }
+
+    fn call_back(&self) {
+        // Once: asking may wake somebody in turn.
+        if self.called.fetch_add(1, Ordering::Relaxed) == 0 {
+            let mut call = Box::pin(self.manager.lock(self.key).ttl(SECOND).acquire());
+            assert!(poll(call.as_mut(), Waker::noop()).is_ready(), "memory answers at once");
+        }
+    }
+}
+
+impl Wake for CallsBack {
+    fn wake(self: Arc<Self>) {
+        if self.on == On::Wake {
+            self.call_back();
+        }
+    }
+}
+
+impl Drop for CallsBack {
+    fn drop(&mut self) {
+        if self.on == On::Drop {
+            self.call_back();
+        }
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Counter(AtomicU32);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
+}
+
+/// Runs `test` inside of a runtime with paused time, on a thread of its own, and fails if it hangs: a deadlock must not hang the tests.
+fn without_deadlock(test: impl FnOnce(&Runtime) + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().expect("a runtime");
+        let _inside = runtime.enter();
+        test(&runtime);
+        done.send(()).expect("somebody waits");
+    });
+    match finished.recv_timeout(20 * SECOND) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("a deadlock"),
+        // Whatever it is, the thread says it.
+        _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+    }
+}
+
+/// Promise: a waker that calls back into the library does not deadlock: wakers are foreign code.
+///
+/// Turned red by: waking the next in line while the line is locked.
+#[test]
+fn a_waker_may_call_back() {
+    without_deadlock(|_| {
+        let manager = LockManager::in_memory();
+        for key in ["k", "other"] {
+            let mut first = Box::pin(manager.lock("k").ttl(SECOND).acquire());
+            let Poll::Ready(Ok(guard)) = poll(first.as_mut(), Waker::noop()) else { panic!("it is free") };
+            // One has the turn and is woken by the guard; the other is in line and is woken by the first one's going.
+            let waker = CallsBack::waker(&manager, key, On::Wake);
+            let mut head = Box::pin(manager.lock("k").ttl(SECOND).wait(SECOND).acquire());
+            assert!(poll(head.as_mut(), &waker).is_pending());
+            let in_line_waker = CallsBack::waker(&manager, key, On::Wake);
+            let mut in_line = Box::pin(manager.lock("k").ttl(SECOND).wait(SECOND).acquire());
+            assert!(poll(in_line.as_mut(), &in_line_waker).is_pending());
+            drop(guard);
+            drop(head);
+            drop(in_line);
+        }
+    });
+}
+
+/// Promise: the same when the waker calls back as it is dropped, because the task is polled by another one.
+///
+/// Turned red by: replacing the waker of a body while the state of its lock is locked.
+#[cfg(feature = "macros")]
+#[test]
+fn a_waker_that_is_dropped_may_call_back() {
+    #[lock_runtime::distributed_lock(key = "k", ttl = "60s", manager = manager)]
+    async fn endless(manager: &LockManager) -> Result<(), LockError> {
+        std::future::pending().await
+    }
+
+    without_deadlock(|runtime| {
+        let manager = LockManager::in_memory();
+        let mut body = Box::pin(endless(&manager));
+        let waker = CallsBack::waker(&manager, "k", On::Drop);
+        assert!(poll(body.as_mut(), &waker).is_pending());
+        drop(waker);
+        // The timer of the lease rings, and is done with the waker: the lock has the last one, until the next poll brings
+        // another.
+        runtime.block_on(tokio::time::advance(61 * SECOND));
+        let Poll::Ready(Err(error)) = poll(body.as_mut(), Waker::noop()) else { panic!("the lease is over") };
+        assert!(error.is_lost(), "{error}");
+    });
+}
+
+/// Promise: `Retry::none()` never waits, wherever the holder is.
+///
+/// Turned red by: waiting for a holder of this process for as long as it holds, whatever the strategy says.
+#[tokio::test(start_paused = true)]
+async fn a_strategy_without_retries_does_not_wait() {
+    let (manager, other) = two_managers();
+    let _held = manager.lock("k").ttl(3600 * SECOND).acquire().await.expect("free");
+    let _in_line = tokio::spawn(manager.lock("k").ttl(SECOND).wait(Duration::MAX).acquire());
+    tokio::task::yield_now().await;
+    for manager in [manager, other] {
+        let started = Instant::now();
+        let error = manager.lock("k").ttl(SECOND).retry(Retry::none()).acquire().await.expect_err("held");
+        let LockError::Busy(busy) = error else { panic!("{error}") };
+        assert!(busy.holder.is_some(), "{busy}");
+        // The timer of tokio counts in milliseconds.
+        assert!(started.elapsed() <= ms(1), "{:?}", started.elapsed());
+    }
+}
+
+/// Promise: a holder for ever is busy like any other, and waiting for it ends when it should.
+///
+/// Turned red by: arithmetic on the holder's remaining time that overflows.
+#[tokio::test(start_paused = true)]
+async fn a_holder_for_ever_is_busy() {
+    let store = MemoryStore::new();
+    let claim = Claim::new("k".into(), Duration::MAX, "for ever".into());
+    assert!(matches!(store.acquire(&claim).await.expect("memory answers"), Attempt::Acquired { .. }));
+    let manager = LockManager::builder(store).build();
+    let started = Instant::now();
+    for request in [manager.lock("k").ttl(SECOND), manager.lock("k").ttl(SECOND).wait(SECOND)] {
+        let LockError::Busy(busy) = request.acquire().await.expect_err("held") else { panic!("not busy") };
+        assert!(busy.retry_after > Some(Duration::MAX / 2), "{busy}");
+    }
+    assert!((SECOND..SECOND + ms(50)).contains(&started.elapsed()), "{:?}", started.elapsed());
+    let patient = manager.lock("k").ttl(SECOND).wait(Duration::MAX).acquire();
+    assert!(tokio::time::timeout(3600 * SECOND, patient).await.is_err());
+}
+
+/// Promise: a waiter that is cancelled at the very moment when it is handed the turn passes it on, and never disturbs those
+/// who line up after it: not even when its line was closed in between, and theirs is a new one.
+///
+/// Turned red by: a place in line that is given back by a number which a later line gives out again.
+#[test]
+fn a_waiter_cancelled_at_its_turn_leaves_later_lines_alone() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let (manager, other) = two_managers();
+    let waiting = || {
+        let mut waiting = Box::pin(manager.lock("k").ttl(60 * SECOND).wait(Duration::MAX).acquire());
+        assert!(poll(waiting.as_mut(), Waker::noop()).is_pending());
+        waiting
+    };
+    for round in 0..3000 {
+        let mut theirs = Box::pin(other.lock("k").ttl(60 * SECOND).acquire());
+        let Poll::Ready(Ok(elsewhere)) = poll(theirs.as_mut(), Waker::noop()) else {
+            panic!("round {round}: not free")
+        };
+        let (head, second) = (waiting(), waiting());
+        let start = Barrier::new(3);
+        let (woken, next, mut last) = std::thread::scope(|scope| {
+            let (start, apart) = (&start, round % 2 == 0);
+            // Together: the turn is handed to the second one, which goes without having looked. Apart: at the same moment.
+            let (here, there) = if apart { (None, Some(second)) } else { (Some(second), None) };
+            scope.spawn(move || {
+                start.wait();
+                drop(head);
+                drop(here);
+            });
+            scope.spawn(move || {
+                start.wait();
+                drop(there);
+            });
+            start.wait();
+            let next = waiting();
+            let woken = Arc::new(Counter::default());
+            let mut last = Box::pin(manager.lock("k").ttl(60 * SECOND).wait(Duration::MAX).acquire());
+            assert!(poll(last.as_mut(), &Waker::from(woken.clone())).is_pending());
+            (woken, next, last)
+        });
+        // Everybody before `next` has gone; `next` stands before `last`.
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0, "round {round}: woken before its turn");
+        drop(elsewhere);
+        drop(next);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "round {round}: its turn, and nobody says so");
+        let Poll::Ready(Ok(guard)) = poll(last.as_mut(), Waker::noop()) else { panic!("round {round}: not its turn") };
+        drop(guard);
+    }
 }

@@ -1,5 +1,5 @@
 //! What the tests against real servers share: servers and worker processes that cannot outlive their test, waiting for a
-//! condition, futures dropped at any poll, captured logs.
+//! condition, futures dropped at any poll, captured logs, a network that misbehaves.
 //!
 //! Nothing here uses the crate under test, except for the worker program.
 
@@ -11,6 +11,7 @@ mod example;
 pub mod http;
 mod log;
 mod process;
+mod proxy;
 mod server;
 
 pub use admin::Admin;
@@ -20,4 +21,5 @@ pub use eventually::{eventually, eventually_blocking};
 pub use example::example;
 pub use log::Log;
 pub use process::{Process, is_running};
+pub use proxy::{Conduct, Proxy};
 pub use server::{RedisServer, ServerOptions};

@@ -2,10 +2,13 @@
 
 use std::error::Error;
 use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use lock_runtime::store::redis::RedisStore;
+use lock_runtime::store::{Attempt, Claim, Store, memory::MemoryStore};
 use lock_runtime::{LockError, LockGuard, LockManager, SetupError, distributed_lock};
 use lock_tests::{Log, RedisServer, eventually};
 
@@ -73,6 +76,8 @@ async fn nothing_secret_is_shown() {
     seen.debug(&locks.lock("key").ttl(TTL));
 
     addresses(&seen, &server).await;
+    greetings(&seen).await;
+    in_memory(&seen).await;
     held(&seen, &locks, &others, &mut admin).await;
     calls(&seen, &locks, &mut admin).await;
     forbidden(&seen, &server, &mut admin).await;
@@ -121,6 +126,74 @@ async fn addresses(seen: &Seen, server: &RedisServer) {
         fails!(seen, locks.lock("key").ttl(TTL).acquire().await, LockError::Unavailable { .. });
         fails!(seen, LockManager::connect(&address).await, SetupError::Unreachable { .. });
     }
+}
+
+/// Servers that repeat what they were greeted with, password included.
+async fn greetings(seen: &Seen) {
+    for words in ["unknown command `HELLO`, with args beginning with:", "no such thing here:", "HELLO or AUTH?"] {
+        let port = echo(words);
+        for address in [
+            format!("redis://:{PASSWORD}@127.0.0.1:{port}/"),
+            format!("redis://bob:{PASSWORD}@127.0.0.1:{port}/"),
+            format!("redis://:{PASSWORD}@127.0.0.1:{port}/?protocol=resp3"),
+            format!("redis://bob:{PASSWORD}@127.0.0.1:{port}/?protocol=resp3"),
+        ] {
+            let locks = LockManager::connect_lazy(&address).expect("a good address");
+            fails!(seen, locks.lock("key").ttl(TTL).acquire().await, LockError::Unavailable { .. });
+            fails!(seen, LockManager::connect(&address).await, SetupError::Unreachable { .. });
+        }
+    }
+}
+
+/// Starts a server that understands nothing, and answers every command with an error: `words`, then the command as it came.
+fn echo(words: &'static str) -> u16 {
+    fn answer(mut stream: TcpStream, words: &str) -> std::io::Result<()> {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = stream.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            // `*2`, `$4`, `AUTH`, `$8`, `password`, and the next command.
+            let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            for command in request.split('*').skip(1) {
+                let said = command.lines().skip(1).filter(|line| !line.starts_with('$'));
+                let said: Vec<_> = said.map(|word| format!("`{word}`")).collect();
+                write!(stream, "-ERR {words} {}\r\n", said.join(", "))?;
+            }
+        }
+    }
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            // One after the other is not enough: clients keep their connections.
+            std::thread::spawn(move || answer(stream, words));
+        }
+    });
+    port
+}
+
+/// A store in memory has the tokens itself.
+async fn in_memory(seen: &Seen) {
+    let store = MemoryStore::new();
+    let locks = LockManager::builder(store.clone()).build();
+    let request = locks.lock("key").ttl(TTL);
+    let guard = request.clone().acquire().await.expect("the lock");
+    seen.guard(&guard);
+    seen.debug(&store);
+    seen.debug(&locks);
+    seen.debug(&LockManager::builder(store.clone()));
+    seen.debug(&locks.lock("other"));
+    seen.debug(&request);
+    let claim = Claim::new("key".into(), TTL, "metadata".into());
+    seen.tokens.lock().expect("no panic").push(claim.token.as_str().to_owned());
+    seen.debug(&claim);
+    let attempt = store.acquire(&claim).await.expect("memory answers");
+    assert!(matches!(&attempt, Attempt::Busy { value: Some(value), .. } if value.contains(guard.token().as_str())));
+    seen.debug(&attempt);
+    fails!(seen, request.acquire().await, LockError::Busy(_));
 }
 
 /// Busy, lost, foreign.

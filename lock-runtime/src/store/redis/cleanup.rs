@@ -93,7 +93,10 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
                 // Whatever it says: it was executed behind the request that it follows.
                 Ok(Ok(_)) => return true,
                 // Refused by the server, or the connection died: from here on the other connections have to do.
-                Ok(Err(_)) => behind_is_open = false,
+                Ok(Err(_)) => {
+                    behind_is_open = false;
+                    wait = Duration::ZERO;
+                }
                 Err(_) => {}
             }
         } else {
