@@ -1,0 +1,25 @@
+//! What a lock costs: our own against the bare commands and against other libraries, in one run and taking turns.
+//!
+//! How to run it, and how to read it, is in `lock-runtime/benches/README.md`. A new scenario is a module here that returns
+//! a [`Report`], and a target in `benches/` that prints it; a new library is a [`Contender`].
+
+pub mod allocations;
+mod alone;
+mod contender;
+mod figures;
+mod ours;
+mod peers;
+mod raw;
+mod report;
+mod rounds;
+mod uncontended;
+
+pub use alone::Counted;
+pub use contender::{Contender, Pair, TTL};
+pub use figures::{Spread, percentile};
+pub use ours::{OursByAttribute, OursByBuilder};
+pub use peers::{AsyncRedisLock, Distkit, DistkitOnce, Rslock};
+pub use raw::Raw;
+pub use report::{Line, Report, Table};
+pub use rounds::{Effort, Entrant, Rounds};
+pub use uncontended::{Outcome, uncontended};
