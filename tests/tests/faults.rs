@@ -102,7 +102,8 @@ async fn a_body_is_not_polled_past_its_lease() {
         }
         std::thread::sleep(Duration::from_millis(150));
     };
-    let (outcome, ()) = tokio::join!(body(&locks, &step), block);
+    // In this order in every round: the block comes right after the poll in which the body has asked for another.
+    let (outcome, ()) = tokio::join!(biased; body(&locks, &step), block);
     let error = outcome.expect_err("the lease ended");
     assert!(matches!(error, LockError::Lost { completed: false, .. }), "{error}");
     assert_eq!(step.get(), 1);
