@@ -60,10 +60,11 @@ impl ServerOptions {
     /// When there is no `redis-server`, or it does not start.
     #[must_use]
     pub fn start(self) -> RedisServer {
-        let directory = tempfile::Builder::new().prefix("lock-tests-").tempdir().expect("a temporary directory");
         let deadline = Instant::now() + START;
         loop {
             let port = free_port();
+            // A new one for each try: the supervisor of a server that ended has removed its own.
+            let directory = tempfile::Builder::new().prefix("lock-tests-").tempdir().expect("a temporary directory");
             let mut process = self.spawn(port, &directory);
             if let Ok(()) = self.wait_until_ready(port, &mut process, deadline) {
                 return RedisServer { options: self, port, process, directory };

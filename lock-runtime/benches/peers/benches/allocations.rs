@@ -10,5 +10,5 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() {
     let counts = allocations::allocations(ALLOCATOR);
-    allocations::report(&counts).publish(env!("CARGO_TARGET_TMPDIR"));
+    allocations::report(&counts).publish();
 }

@@ -30,7 +30,7 @@ fn main() {
         let difference = collected(counted, MANY, &server.url()) - collected(counted, FEW, &server.url());
         (counted, difference / f64::from(MANY - FEW))
     });
-    report(&counts).publish(env!("CARGO_TARGET_TMPDIR"));
+    report(&counts).publish();
 }
 
 /// The instructions of one run.

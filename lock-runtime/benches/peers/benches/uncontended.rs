@@ -5,5 +5,5 @@
 use lock_benchmarks::{Effort, uncontended};
 
 fn main() {
-    uncontended(Effort::from_arguments()).report.publish(env!("CARGO_TARGET_TMPDIR"));
+    uncontended(Effort::from_arguments()).report.publish();
 }

@@ -19,7 +19,7 @@ pub use contender::{Contender, Pair, TTL};
 pub use figures::{Spread, percentile};
 pub use ours::{OursByAttribute, OursByBuilder};
 pub use peers::{AsyncRedisLock, Distkit, DistkitOnce, Rslock};
-pub use raw::Raw;
+pub use raw::{Raw, RawWithDelay};
 pub use report::{Line, Report, Table};
 pub use rounds::{Effort, Entrant, Rounds};
 pub use uncontended::{Outcome, uncontended};

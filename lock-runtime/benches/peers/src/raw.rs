@@ -26,7 +26,20 @@ impl Raw {
     ///
     /// The client's.
     pub async fn connect(url: &str) -> RedisResult<Self> {
-        let address = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        Self::connect_by(url, TcpSettings::default().set_nodelay(true)).await
+    }
+
+    /// As [`connect`](Self::connect), for [`RawWithDelay`].
+    ///
+    /// # Errors
+    ///
+    /// The client's.
+    pub async fn connect_with_delay(url: &str) -> RedisResult<Self> {
+        Self::connect_by(url, TcpSettings::default()).await
+    }
+
+    async fn connect_by(url: &str, settings: TcpSettings) -> RedisResult<Self> {
+        let address = url.into_connection_info()?.set_tcp_settings(settings);
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = Client::open(address)?.get_multiplexed_async_connection_with_config(&config).await?;
         let hash = Script::new(RELEASE).prepare_invoke().load_async(&mut connection).await?;
@@ -49,6 +62,26 @@ impl Contender for Raw {
 
     fn task(&self, number: u32) -> RawPair {
         RawPair { connection: self.connection.clone(), hash: self.hash.clone(), key: format!("raw:{number}") }
+    }
+}
+
+/// As [`Raw`], with the delay that TCP has by default, and the peers have too: what is sent while an answer is awaited goes
+/// out together. That is a gain where round trips cost nothing, as here, and a round trip lost where they do not.
+#[derive(Debug)]
+pub struct RawWithDelay(
+    /// Connected [with it](Raw::connect_with_delay).
+    pub Raw,
+);
+
+impl Contender for RawWithDelay {
+    type Pair = RawPair;
+
+    fn name(&self) -> &'static str {
+        "raw, with TCP's delay"
+    }
+
+    fn task(&self, number: u32) -> RawPair {
+        RawPair { key: format!("delay:{number}"), ..self.0.task(number) }
     }
 }
 

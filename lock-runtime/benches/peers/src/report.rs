@@ -116,15 +116,15 @@ impl Report {
         format!("[\n  {}\n]\n", lines.join(",\n  "))
     }
 
-    /// Writes the JSON into the directory `benchmarks` beside `temporary`, which is cargo's `CARGO_TARGET_TMPDIR`.
+    /// Writes the JSON into `target/benchmarks/` of the project, wherever cargo builds.
     ///
     /// # Errors
     ///
     /// When the file cannot be written.
-    pub fn write(&self, temporary: &str) -> io::Result<PathBuf> {
-        let directory = Path::new(temporary).with_file_name("benchmarks");
+    pub fn write(&self) -> io::Result<PathBuf> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/benchmarks");
         fs::create_dir_all(&directory)?;
-        let path = directory.join(self.name).with_extension("json");
+        let path = directory.canonicalize()?.join(self.name).with_extension("json");
         fs::write(&path, self.json())?;
         Ok(path)
     }
@@ -134,11 +134,11 @@ impl Report {
     /// # Panics
     ///
     /// When the file cannot be written.
-    pub fn publish(&self, temporary: &str) {
+    pub fn publish(&self) {
         for table in &self.tables {
             println!("\n{table}");
         }
-        let path = self.write(temporary).expect("write the results");
+        let path = self.write().expect("write the results");
         println!("written to {}", path.display());
     }
 }

@@ -2,11 +2,12 @@
 
 use lock_runtime::LockManager;
 use lock_tests::RedisServer;
+use tokio::runtime::Builder;
 
 use crate::contender::Contender as _;
 use crate::ours::{OursByAttribute, OursByBuilder};
 use crate::peers::{AsyncRedisLock, Distkit, DistkitOnce, Rslock};
-use crate::raw::Raw;
+use crate::raw::{Raw, RawWithDelay};
 use crate::report::{Line, Report, Table};
 use crate::rounds::{Effort, Entrant, Rounds};
 
@@ -26,44 +27,45 @@ pub struct Outcome {
 /// When there is no `redis-server`, or somebody does not get a lock.
 #[must_use]
 pub fn uncontended(effort: Effort) -> Outcome {
-    // As `#[tokio::main]` makes it.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(compare(effort))
-}
-
-async fn compare(effort: Effort) -> Outcome {
     let server = RedisServer::start();
-    let url = server.url();
-    let manager = LockManager::connect(&url).await.expect("a server");
-    let distkit = Distkit::connect(&url).await.expect("a server");
-    let raw = Raw::connect(&url).await.expect("a server");
-    let floor = raw.name();
-    let ours = [OursByBuilder(manager.clone()).name(), OursByAttribute(manager.clone()).name()];
-    let entrants = [
-        Entrant::new(raw),
-        Entrant::new(OursByBuilder(manager.clone())),
-        Entrant::new(OursByAttribute(manager)),
-        Entrant::new(Rslock::new(&url)),
-        Entrant::new(AsyncRedisLock::connect(&url).await.expect("a server")),
-        Entrant::new(distkit.clone()),
-        Entrant::new(DistkitOnce(distkit)),
-    ];
     let mut outcome = Outcome {
         report: Report { name: "uncontended", tables: Vec::new(), lines: Vec::new() },
         least_ratio_to_raw: f64::INFINITY,
     };
-    for (tasks, crowd) in [(1, "1 task"), (64, "64 tasks")] {
-        let rounds = Rounds::run(&entrants, tasks, effort).await;
-        let Effort { rounds: count, turn } = effort;
-        let title = format!("Uncontended acquire + release, {crowd} (medians of {count} rounds of {turn:?})");
-        outcome.report.tables.push(table(&rounds, &title, floor));
-        for ours in ours {
-            outcome.report.lines.extend(lines(&rounds, crowd, ours));
-            let ratio = rounds.throughput_ratio(ours, floor).median;
-            outcome.least_ratio_to_raw = outcome.least_ratio_to_raw.min(ratio);
-        }
-    }
+    // A lone task has one thread: with more, the figures show which thread woke which, and little else.
+    let lone = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    lone.block_on(compare(&server.url(), 1, "1 task", effort, &mut outcome));
+    // As `#[tokio::main]` makes it.
+    let crowded = Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    crowded.block_on(compare(&server.url(), 64, "64 tasks", effort, &mut outcome));
     outcome
+}
+
+async fn compare(url: &str, tasks: u32, crowd: &str, effort: Effort, outcome: &mut Outcome) {
+    let manager = LockManager::connect(url).await.expect("a server");
+    let distkit = Distkit::connect(url).await.expect("a server");
+    let raw = Raw::connect(url).await.expect("a server");
+    let floor = raw.name();
+    let ours = [OursByBuilder(manager.clone()).name(), OursByAttribute(manager.clone()).name()];
+    let entrants = [
+        Entrant::new(raw),
+        Entrant::new(RawWithDelay(Raw::connect_with_delay(url).await.expect("a server"))),
+        Entrant::new(OursByBuilder(manager.clone())),
+        Entrant::new(OursByAttribute(manager)),
+        Entrant::new(Rslock::new(url)),
+        Entrant::new(AsyncRedisLock::connect(url).await.expect("a server")),
+        Entrant::new(distkit.clone()),
+        Entrant::new(DistkitOnce(distkit)),
+    ];
+    let rounds = Rounds::run(&entrants, tasks, effort).await;
+    let Effort { rounds: count, turn } = effort;
+    let title = format!("Uncontended acquire + release, {crowd} (medians of {count} rounds of {turn:?})");
+    outcome.report.tables.push(table(&rounds, &title, floor));
+    for ours in ours {
+        outcome.report.lines.extend(lines(&rounds, crowd, ours));
+        let ratio = rounds.throughput_ratio(ours, floor).median;
+        outcome.least_ratio_to_raw = outcome.least_ratio_to_raw.min(ratio);
+    }
 }
 
 fn table(rounds: &Rounds, title: &str, floor: &str) -> Table {

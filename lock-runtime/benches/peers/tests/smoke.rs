@@ -12,6 +12,7 @@ fn the_uncontended_comparison_is_made() {
     let text = tables.join("\n");
     for name in [
         "raw SET + EVALSHA",
+        "raw, with TCP's delay",
         "ours, builder",
         "ours, attribute",
         "rslock",
@@ -22,8 +23,8 @@ fn the_uncontended_comparison_is_made() {
         assert_eq!(text.matches(&format!("| {name} ")).count(), 2, "{name} is in both tables:\n{text}");
     }
     assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
-    // Two of ours against five others, three figures, one task and many.
-    assert_eq!(outcome.report.lines.len(), 2 * 5 * 3 * 2, "{}", outcome.report.json());
+    // Two of ours against six others, three figures, one task and many.
+    assert_eq!(outcome.report.lines.len(), 2 * 6 * 3 * 2, "{}", outcome.report.json());
     assert!(!outcome.report.json().contains("null"), "{}", outcome.report.json());
     assert!(outcome.least_ratio_to_raw >= LEAST, "below {LEAST} of the bare commands:\n{text}");
 }
