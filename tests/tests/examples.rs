@@ -151,13 +151,19 @@ async fn web_on_redis() {
 /// The two tests above can fail: without its locks, the same service sells what it does not have, and charges twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn web_without_locks_goes_wrong() {
-    let web = Web::start(|command| {
-        command.env("LOCK", "off");
-    });
-    assert!(web.hundred("/stock/coffee/buy", 409).await > 50);
-    assert!(web.number("/stock/coffee").await < 0);
-    assert!(web.hundred("/orders/42/pay", 409).await > 1);
-    assert!(web.number("/orders/42").await > 1);
+    // A race shows when requests overlap, which on a busy machine they may not do: the demonstration gets several goes.
+    for _ in 0..10 {
+        let shop = Web::start(|command| {
+            command.env("LOCK", "off");
+        });
+        let sold = shop.hundred("/stock/coffee/buy", 409).await;
+        let paid = shop.hundred("/orders/42/pay", 409).await;
+        let (left, charges) = (shop.number("/stock/coffee").await, shop.number("/orders/42").await);
+        if sold > 50 && left < 0 && paid > 1 && charges > 1 {
+            return;
+        }
+    }
+    panic!("ten times a hundred requests without a lock, and nothing went wrong");
 }
 
 /// Promise: of two instances one builds the report; the other does not wait, and answers politely.

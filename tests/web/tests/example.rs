@@ -95,13 +95,19 @@ async fn it_sells_what_it_has_and_charges_once() {
 /// The test above can fail: without its locks, the same service sells what it does not have, and charges twice.
 #[tokio::test]
 async fn without_locks_it_goes_wrong() {
-    let shop = Shop::start(|command| {
-        command.env("LOCK", "off");
-    });
-    assert!(shop.hundred("/stock/coffee/buy", 409).await > 50);
-    assert!(shop.number("/stock/coffee").await < 0);
-    assert!(shop.hundred("/orders/42/pay", 409).await > 1);
-    assert!(shop.number("/orders/42").await > 1);
+    // A race shows when requests overlap, which on a busy machine they may not do: the demonstration gets several goes.
+    for _ in 0..10 {
+        let shop = Shop::start(|command| {
+            command.env("LOCK", "off");
+        });
+        let sold = shop.hundred("/stock/coffee/buy", 409).await;
+        let paid = shop.hundred("/orders/42/pay", 409).await;
+        let (left, charges) = (shop.number("/stock/coffee").await, shop.number("/orders/42").await);
+        if sold > 50 && left < 0 && paid > 1 && charges > 1 {
+            return;
+        }
+    }
+    panic!("ten times a hundred requests without a lock, and nothing went wrong");
 }
 
 /// Promise: of two instances one builds the report, and the other says so; at Ctrl-C, what is under way is finished, and no
