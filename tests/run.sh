@@ -197,6 +197,14 @@ run_tests() {
   fi
 }
 
+# A workspace of their own, for the sake of the other libraries: lints, the budget of allocations, and a short run.
+check_benchmarks() {
+  local own=(--manifest-path lock-runtime/benches/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}")
+  cargo fmt --manifest-path lock-runtime/benches/peers/Cargo.toml --check
+  cargo clippy "${own[@]}" --all-targets -- -D warnings
+  cargo test "${own[@]}" --tests
+}
+
 # Servers that the tests started and did not stop. (Only Linux shows the directory in which a process works.)
 servers_left() {
   local process name
@@ -233,4 +241,5 @@ step "tests" run_tests
 if [[ $long_tests == yes ]]; then
   step "long tests" run_tests --run-ignored only
 fi
+step "benchmarks" check_benchmarks
 step "no server is left" no_server_is_left

@@ -142,8 +142,9 @@ impl Request {
 
     /// `manager = …`
     #[must_use]
-    pub fn manager(self, manager: &LockManager) -> Self {
-        self.with(|request| request.with_manager(manager))
+    pub fn manager(mut self, manager: &LockManager) -> Self {
+        self.request.set_manager(manager);
+        self
     }
 
     /// `release = "background"`

@@ -82,9 +82,9 @@ impl<Ttl> LockRequest<Ttl> {
         self
     }
 
-    pub(crate) fn with_manager(mut self, manager: &LockManager) -> Self {
+    /// In place: a request is large, and this is said of every call.
+    pub(crate) fn set_manager(&mut self, manager: &LockManager) {
         self.manager = Some(manager.clone());
-        self
     }
 }
 

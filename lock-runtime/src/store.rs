@@ -160,14 +160,13 @@ impl Claim {
     /// The value stored under each key: the token, then a space and the metadata, if there is any. Compared as a whole.
     #[must_use]
     pub fn value(&self) -> String {
-        let (token, metadata) = (self.token.as_str(), &*self.metadata);
-        let mut value = String::with_capacity(token.len() + 1 + metadata.len());
-        value.push_str(token);
-        if !metadata.is_empty() {
-            value.push(' ');
-            value.push_str(metadata);
-        }
-        value
+        self.value_parts().concat()
+    }
+
+    /// What the [value](Claim::value) is put together from.
+    pub(crate) fn value_parts(&self) -> [&str; 3] {
+        let separator = if self.metadata.is_empty() { "" } else { " " };
+        [self.token.as_str(), separator, &self.metadata]
     }
 
     /// The TTL in milliseconds.

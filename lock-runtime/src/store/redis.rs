@@ -10,11 +10,12 @@ mod script;
 
 use std::fmt;
 use std::future::Future;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, Cmd, Value};
+use redis::{Client, Cmd, RedisWrite, ToRedisArgs, Value};
 
 use self::cleanup::Known;
 use self::connection::{Link, Pool, Timeouts};
@@ -119,8 +120,8 @@ impl RedisStore {
         // Once, before the first request: the script may find that an answer which was lost had already made it ours.
         let sent = boottime();
         if let [key] = &*claim.keys {
-            let mut command = redis::cmd("SET");
-            command.arg(key.as_str()).arg(claim.value()).arg("NX").arg("PX").arg(claim.ttl_millis());
+            let mut command = connection::command("SET", 0);
+            command.arg(key.as_str()).arg(ValueOf(claim)).arg("NX").arg("PX").arg(claim.ttl_millis());
             match link.ask(&command).await? {
                 Value::Okay => return Ok(Attempt::acquired(sent)),
                 Value::Nil => {}
@@ -269,5 +270,18 @@ fn write_keys(command: &mut Cmd, claim: &Claim) {
     for key in &*claim.keys {
         command.arg(key.as_str());
     }
-    command.arg(claim.value());
+    command.arg(ValueOf(claim));
+}
+
+/// The [value](Claim::value) of a claim, written as an argument without a string of its own.
+struct ValueOf<'a>(&'a Claim);
+
+impl ToRedisArgs for ValueOf<'_> {
+    fn write_redis_args<W: RedisWrite + ?Sized>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        for part in self.0.value_parts() {
+            // Into the command's own buffer: this cannot fail.
+            let _ = argument.write_all(part.as_bytes());
+        }
+    }
 }

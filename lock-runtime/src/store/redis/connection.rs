@@ -3,10 +3,9 @@
 //! A connection is driven by a task, and a task belongs to a runtime. A manager in a `static` meets many runtimes: one
 //! `#[tokio::test]` after another, or actix's workers at the same time.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -38,7 +37,8 @@ pub(super) struct Pool {
     client: Client,
     server: String,
     pub(super) timeouts: Timeouts,
-    slots: Mutex<HashMap<Id, Arc<Slot>>>,
+    /// Of a few runtimes, mostly of one.
+    slots: Mutex<Vec<(Id, Arc<Slot>)>>,
 }
 
 /// The place of one runtime's connection.
@@ -99,18 +99,33 @@ impl Pool {
         let runtime = Handle::try_current().map_err(|_| {
             StoreError::new(StoreErrorKind::Runtime, "locks in Redis need a tokio runtime: call this inside of one")
         })?;
-        let slot = lock(&self.slots).entry(runtime.id()).or_insert_with(|| Slot::new(self, &runtime)).clone();
-        match slot.link() {
-            Some(link) => Ok(link),
-            // Boxed: dialling is rare, and its state would be part of every operation's.
-            None => Box::pin(self.dialled_link(&slot, &runtime)).await,
+        let id = runtime.id();
+        if let Some((_, slot)) = lock(&self.slots).iter().find(|(of, _)| *of == id)
+            && let Some(link) = slot.link()
+        {
+            return Ok(link);
         }
+        // Boxed: dialling is rare, and its state would be part of every operation's.
+        Box::pin(self.dialled_link(runtime)).await
     }
 
-    async fn dialled_link(self: &Arc<Self>, slot: &Arc<Slot>, runtime: &Handle) -> Result<Arc<Link>, StoreError> {
+    /// The place of `runtime`'s connection, made if there is none.
+    fn slot(self: &Arc<Self>, runtime: &Handle) -> Arc<Slot> {
+        let mut slots = lock(&self.slots);
+        let id = runtime.id();
+        if let Some((_, slot)) = slots.iter().find(|(of, _)| *of == id) {
+            return slot.clone();
+        }
+        let slot = Slot::new(self, runtime);
+        slots.push((id, slot.clone()));
+        slot
+    }
+
+    async fn dialled_link(self: &Arc<Self>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
+        let slot = self.slot(&runtime);
         let connecting = timer::timeout(self.timeouts.connect, async {
             loop {
-                let (mut dialled, joined) = self.dialled(slot, runtime);
+                let (mut dialled, joined) = self.dialled(&slot, &runtime);
                 let known = dialled.wait_for(Option::is_some).await;
                 match known.ok().and_then(|dialled| dialled.clone()) {
                     Some(Ok(link)) => return Ok(link),
@@ -165,9 +180,10 @@ impl Pool {
     pub(super) fn any_link(&self) -> Option<Arc<Link>> {
         let slots = lock(&self.slots);
         if let Ok(runtime) = Handle::try_current() {
-            return slots.get(&runtime.id()).and_then(|slot| lock(&slot.link).clone());
+            let (_, slot) = slots.iter().find(|(id, _)| *id == runtime.id())?;
+            return lock(&slot.link).clone();
         }
-        let links = slots.values().filter_map(|slot| lock(&slot.link).clone());
+        let links = slots.iter().filter_map(|(_, slot)| lock(&slot.link).clone());
         links.min_by_key(|link| link.is_broken())
     }
 
@@ -213,8 +229,10 @@ impl Drop for Departure {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut slots = lock(&pool.slots);
-        let ours = slots.get(&self.runtime).is_some_and(|slot| std::ptr::eq(Arc::as_ptr(slot), self.slot.as_ptr()));
-        let slot = if ours { slots.remove(&self.runtime) } else { None };
+        let ours = slots
+            .iter()
+            .position(|(id, slot)| *id == self.runtime && std::ptr::eq(Arc::as_ptr(slot), self.slot.as_ptr()));
+        let slot = ours.map(|ours| slots.swap_remove(ours));
         // Connections are dropped outside of the lock.
         drop(slots);
         drop(slot);
@@ -245,17 +263,20 @@ impl Link {
 
     /// Sends a command and waits for the answer, for as long as an operation may take.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Fault> {
-        self.in_time(self.ask_patiently(command)).await
+        let answer = pin!(self.ask_patiently(command));
+        self.in_time(answer).await
     }
 
     /// Runs a script: by its hash, and by its text where the server has forgotten it or is too old for its flags.
     pub(super) async fn run(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
-        self.in_time(self.run_patiently(script, command)).await
+        let answer = pin!(self.run_patiently(script, command));
+        self.in_time(answer).await
     }
 
     /// After a silence the connection is not used for anything new: what was sent stays in line before what its own
     /// clean-up sends, and everybody else dials anew.
-    async fn in_time(&self, answer: impl Future<Output = Result<Value, Fault>>) -> Result<Value, Fault> {
+    async fn in_time(&self, answer: Pin<&mut impl Future<Output = Result<Value, Fault>>>) -> Result<Value, Fault> {
+        // Pinned by the caller: these futures are large, and are not to be moved into the timeout.
         let answer = timer::timeout(self.timeout, answer).map_err(Fault::Silent)?;
         answer.await.unwrap_or_else(|_| {
             self.broken.store(true, Ordering::Relaxed);
@@ -310,9 +331,16 @@ impl Link {
     }
 }
 
+/// The command `name`, with room for the arguments of a lock and `text` bytes more: it is not to grow bit by bit.
+pub(super) fn command(name: &str, text: usize) -> Cmd {
+    let mut command = Cmd::with_capacity(8, 192 + text);
+    command.arg(name);
+    command
+}
+
 /// The command `name text …`.
 fn with(name: &str, text: &str, arguments: impl Fn(&mut Cmd)) -> Cmd {
-    let mut command = redis::cmd(name);
+    let mut command = command(name, text.len());
     command.arg(text);
     arguments(&mut command);
     command
