@@ -106,8 +106,9 @@ impl<S: Skip, E> Skip for Result<S, E> {
 #[derive(Debug)]
 pub struct Request {
     /// Boxed: it is part of every future that calls a locked function, more than once.
-    request: Box<LockRequest>,
+    lock: Box<LockRequest>,
     release: Release,
+    on_lost: OnLost,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -116,10 +117,18 @@ enum Release {
     Background,
 }
 
+/// What becomes of the body when the lock is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnLost {
+    Cancel,
+    Proceed,
+}
+
 impl Request {
     /// `name` is the label of the function in logs.
     pub fn new(name: &'static str, key: impl Into<LockKey>, ttl: Duration) -> Self {
-        Self { request: Box::new(LockRequest::new(None, key.into()).name(name).ttl(ttl)), release: Release::Wait }
+        let lock = Box::new(LockRequest::new(None, key.into()).name(name).ttl(ttl));
+        Self { lock, release: Release::Wait, on_lost: OnLost::Cancel }
     }
 
     /// `wait = …`
@@ -140,10 +149,40 @@ impl Request {
         self.with(|request| request.metadata(metadata))
     }
 
+    /// `renew`
+    #[must_use]
+    pub fn renew(self) -> Self {
+        self.with(LockRequest::renew)
+    }
+
+    /// `renew = …`
+    #[must_use]
+    pub fn renew_every(self, interval: Duration) -> Self {
+        self.with(|request| request.renew_every(interval))
+    }
+
+    /// `max_hold = …`
+    #[must_use]
+    pub fn max_hold(self, limit: Duration) -> Self {
+        self.with(|request| request.max_hold(limit))
+    }
+
+    /// `min_hold = …`
+    #[must_use]
+    pub fn min_hold(self, floor: Duration) -> Self {
+        self.with(|request| request.min_hold(floor))
+    }
+
+    /// `fence = …`
+    #[must_use]
+    pub fn fence(self) -> Self {
+        self.with(LockRequest::fence)
+    }
+
     /// `manager = …`
     #[must_use]
     pub fn manager(mut self, manager: &LockManager) -> Self {
-        self.request.set_manager(manager);
+        self.lock.set_manager(manager);
         self
     }
 
@@ -154,8 +193,15 @@ impl Request {
         self
     }
 
+    /// `on_lost = "proceed"`
+    #[must_use]
+    pub fn proceed_when_lost(mut self) -> Self {
+        self.on_lost = OnLost::Proceed;
+        self
+    }
+
     fn with(mut self, change: impl FnOnce(LockRequest) -> LockRequest) -> Self {
-        *self.request = change(*self.request);
+        *self.lock = change(*self.lock);
         self
     }
 }
@@ -262,7 +308,7 @@ where
 {
     let mut slot = Slot(body);
     // Boxed: its state is not to be part of every future that calls a locked function. Beside a round trip, it is nothing.
-    let guard = match Box::pin(request.request.acquire()).await {
+    let guard = match Box::pin(request.lock.acquire()).await {
         Ok(guard) => call.guard.get_or_init(|| guard),
         Err(LockError::Busy(busy)) => match B::take(busy) {
             Ok(busy) => {
@@ -306,6 +352,18 @@ where
             Outcome(End::Late(output, error))
         }
     }
+}
+
+/// The token of a lock that was asked for with one.
+///
+/// # Panics
+///
+/// When it was not: the expansion never does that.
+#[must_use]
+pub fn fence(guard: &LockGuard) -> i64 {
+    guard
+        .fence()
+        .expect("`fence = …` asks for a token, and a lock is not given out without the one it was asked for with")
 }
 
 /// Calls `f`: a closure written in the attribute gets the type of its parameter from here.

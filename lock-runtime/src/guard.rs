@@ -23,6 +23,7 @@ use crate::timer;
 pub(crate) struct Hold {
     shared: Arc<Shared>,
     claim: Claim,
+    fence: Option<i64>,
     state: Mutex<State>,
     span: Span,
     /// Held across every request about this claim: extensions and the release are sent one after the other, each after the
@@ -145,6 +146,7 @@ impl LockGuard {
             span: telemetry::holding(parent, claim.label, &claim.keys[0]),
             shared,
             claim,
+            fence: None,
             state: Mutex::new(State { lease, body: None }),
             order: tokio::sync::Mutex::new(()),
         });
@@ -168,6 +170,12 @@ impl LockGuard {
     #[must_use]
     pub fn metadata(&self) -> &str {
         &self.hold.claim.metadata
+    }
+
+    /// The fencing token: a number that rises with every acquisition of the key. `None` if none was asked for.
+    #[must_use]
+    pub fn fence(&self) -> Option<i64> {
+        self.hold.fence
     }
 
     /// How long the lock may still be believed in: what is left of the lease on this machine's clock, drift taken off. Zero

@@ -15,6 +15,7 @@ mod request;
 mod retry;
 pub mod store;
 pub mod telemetry;
+mod terms;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timer;
@@ -38,7 +39,7 @@ pub use lock_macros::{distributed_lock, key};
 /// What the expansion names. Not for use by hand: it changes without notice, and the macro crate is pinned to the version.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::attribute::{BusyBranch, Call, LockOutput, Never, Outcome, Request, Skip, Start, call, run};
+    pub use crate::attribute::{BusyBranch, Call, LockOutput, Never, Outcome, Request, Skip, Start, call, fence, run};
     pub use crate::error::Busy;
     pub use crate::guard::LockGuard;
     pub use crate::key::{KeyPart, KeyWriter, LockKey};

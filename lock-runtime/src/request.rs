@@ -19,6 +19,7 @@ use crate::manager::{LockManager, Shared};
 use crate::queue::Turn;
 use crate::retry::{Delays, Retry};
 use crate::store::{Attempt, Claim};
+use crate::terms::{Renew, Terms};
 use crate::{telemetry, timer};
 
 /// The longest metadata, in bytes: it is stored with every acquisition.
@@ -38,20 +39,21 @@ pub struct LockRequest<Ttl = Duration> {
     wait: Option<Duration>,
     retry: Option<Retry>,
     metadata: Option<Arc<str>>,
+    terms: Terms,
     label: &'static str,
 }
 
 impl LockRequest<()> {
     /// `manager`: the one to use, or `None` for the current one.
     pub(crate) fn new(manager: Option<LockManager>, key: LockKey) -> Self {
-        Self { manager, key, ttl: (), wait: None, retry: None, metadata: None, label: "" }
+        Self { manager, key, ttl: (), wait: None, retry: None, metadata: None, terms: Terms::default(), label: "" }
     }
 
     /// The length of the lease: 10 ms to 30 days, counted in whole milliseconds. If this process dies, the lock is free
     /// after this time.
     pub fn ttl(self, ttl: Duration) -> LockRequest {
-        let Self { manager, key, ttl: (), wait, retry, metadata, label } = self;
-        LockRequest { manager, key, ttl, wait, retry, metadata, label }
+        let Self { manager, key, ttl: (), wait, retry, metadata, terms, label } = self;
+        LockRequest { manager, key, ttl, wait, retry, metadata, terms, label }
     }
 }
 
@@ -73,6 +75,41 @@ impl<Ttl> LockRequest<Ttl> {
     /// What others read about the holder while they find the lock busy; `host:pid` unless told. At most 1 KiB.
     pub fn metadata(mut self, metadata: impl Into<String>) -> Self {
         self.metadata = Some(metadata.into().into());
+        self
+    }
+
+    /// Keeps extending the lease while the lock is held: three times in the length of its TTL.
+    ///
+    /// **Without a [`max_hold`](LockRequest::max_hold) the lock is held for as long as its holder lives**, even if that has
+    /// hung for days. A process that dies still loses it after its TTL.
+    pub fn renew(mut self) -> Self {
+        self.terms.renew = Some(Renew::Thirds);
+        self
+    }
+
+    /// As [`renew`](LockRequest::renew), once in every `interval`, which has to be below the TTL.
+    pub fn renew_every(mut self, interval: Duration) -> Self {
+        self.terms.renew = Some(Renew::Every(interval));
+        self
+    }
+
+    /// How long a renewed lock is held at most, counted from its acquisition. It is lost then, whatever its holder does.
+    pub fn max_hold(mut self, limit: Duration) -> Self {
+        self.terms.max_hold = Some(limit);
+        self
+    }
+
+    /// How long the key stays at least, counted from the acquisition, even if the lock is given back before: so that a job
+    /// which several instances start at about the same time runs once. At most the TTL.
+    pub fn min_hold(mut self, floor: Duration) -> Self {
+        self.terms.min_hold = floor;
+        self
+    }
+
+    /// Takes a fencing token with the lock: a number that rises with every acquisition of the key. See
+    /// [`LockGuard::fence`].
+    pub fn fence(mut self) -> Self {
+        self.terms.fence = true;
         self
     }
 
@@ -136,6 +173,9 @@ impl LockRequest {
                 "`retry` without an end: limit it (`Retry::limit`), or say how long to wait (`wait`; `Duration::MAX` is \
                  for ever)",
             ));
+        }
+        if let Some(flaw) = self.terms.flaw(ttl) {
+            return Err(invalid(flaw));
         }
         if body::encloses(&shared, &key) {
             return Err(LockError::AlreadyHeld { key });
