@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::body::{Guarded, Slot, Stopped};
+use crate::body::{Guarded, OnLost, Slot, Stopped};
 use crate::error::{Busy, LockError};
 use crate::guard::LockGuard;
 use crate::key::LockKey;
@@ -115,13 +115,6 @@ pub struct Request {
 enum Release {
     Wait,
     Background,
-}
-
-/// What becomes of the body when the lock is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OnLost {
-    Cancel,
-    Proceed,
 }
 
 impl Request {
@@ -320,7 +313,7 @@ where
         Err(error) => return Outcome(End::Failed(error)),
     };
     let hold = guard.hold();
-    let ended = Guarded::new(&mut slot, hold).await;
+    let ended = Guarded::new(&mut slot, hold, request.on_lost).await;
     // Everything that the body owns goes before the lock does.
     slot.empty();
     let output = match ended {
@@ -345,9 +338,9 @@ where
         }
         Release::Background => guard.give_back_later(),
     }
-    match standing {
-        Standing::Held { .. } => Outcome(End::Done(output)),
-        Standing::Lost(cause) => {
+    match (standing, request.on_lost) {
+        (Standing::Held { .. }, _) | (_, OnLost::Proceed) => Outcome(End::Done(output)),
+        (Standing::Lost(cause), OnLost::Cancel) => {
             let error = LockError::Lost { key: guard.key().clone(), cause, completed: true };
             Outcome(End::Late(output, error))
         }

@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 
 use crate::clock::Moment;
 use crate::error::StoreError;
-use crate::guard::Hold;
+use crate::hold::Hold;
 use crate::key::LockKey;
 use crate::lease::{LostCause, Standing};
 use crate::manager::Shared;
@@ -44,6 +44,15 @@ impl<F> Drop for Slot<'_, F> {
     }
 }
 
+/// What becomes of the body when the lock is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnLost {
+    /// It is dropped at its current `.await`.
+    Cancel,
+    /// It runs on.
+    Proceed,
+}
+
 /// Why a body did not run to its end.
 pub(crate) enum Stopped {
     /// The lock was lost.
@@ -54,18 +63,19 @@ pub(crate) enum Stopped {
 
 /// Runs the body in `slot` under `hold`.
 ///
-/// Invariant: the body is polled only right after the clock has said that the lease holds. Neither a timer nor another
+/// Invariant: unless it is to proceed when the lock is lost, the body is polled only right after the clock has said that the lease holds. Neither a timer nor another
 /// task could promise that: after a pause of the process both may come later than the body's own wake-up.
 pub(crate) struct Guarded<'s, 'a, F> {
     slot: &'s mut Slot<'a, F>,
     hold: &'s Arc<Hold>,
+    on_lost: OnLost,
     /// Made when the body is pending for the first time: a body that is ready at once costs no timer.
     deadline: Option<(Moment, Pin<Box<Sleep>>)>,
 }
 
 impl<'s, 'a, F> Guarded<'s, 'a, F> {
-    pub(crate) fn new(slot: &'s mut Slot<'a, F>, hold: &'s Arc<Hold>) -> Self {
-        Self { slot, hold, deadline: None }
+    pub(crate) fn new(slot: &'s mut Slot<'a, F>, hold: &'s Arc<Hold>, on_lost: OnLost) -> Self {
+        Self { slot, hold, on_lost, deadline: None }
     }
 
     /// Wakes the task at `until`. Ready when that has passed.
@@ -95,7 +105,8 @@ impl<F: Future> Future for Guarded<'_, '_, F> {
         let mut polled = false;
         loop {
             let until = match this.hold.standing_for(cx.waker()) {
-                Standing::Held { until } => until,
+                Standing::Held { until } => Some(until),
+                Standing::Lost(_) if this.on_lost == OnLost::Proceed => None,
                 Standing::Lost(cause) => {
                     // Before anything else happens: nothing of the body outlives the lock by more than this line.
                     this.slot.empty();
@@ -112,6 +123,7 @@ impl<F: Future> Future for Guarded<'_, '_, F> {
                 // The lease may have changed under the body's hands.
                 continue;
             }
+            let Some(until) = until else { return Poll::Pending };
             match this.watch(until, cx) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => {}

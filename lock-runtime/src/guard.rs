@@ -1,128 +1,21 @@
-//! A held lock, and what is known of its lease.
+//! A held lock, as its holder has it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::Span;
-
 use crate::error::LockError;
+use crate::hold::Hold;
 use crate::holder::Token;
 use crate::key::LockKey;
-use crate::lease::{Event, Lease, LostCause, MAX_TTL, MIN_TTL, Standing, whole_millis};
-use crate::manager::Shared;
+use crate::lease::{Event, LostCause, MAX_TTL, MIN_TTL, Standing, whole_millis};
 use crate::outstanding::Ticket;
 use crate::queue::Place;
-use crate::store::{Claim, Done, Extension};
+use crate::store::{Done, Extension};
 use crate::telemetry::{self, Release};
 use crate::timer;
-
-/// One acquired claim and its lease, shared by the guard, the body that runs under it and the line before its key.
-pub(crate) struct Hold {
-    shared: Arc<Shared>,
-    claim: Claim,
-    fence: Option<i64>,
-    state: Mutex<State>,
-    span: Span,
-    /// Held across every request about this claim: extensions and the release are sent one after the other, each after the
-    /// answer to the one before, or after nobody waits for that any more.
-    order: tokio::sync::Mutex<()>,
-}
-
-struct State {
-    lease: Lease,
-    /// Woken when the lock is lost.
-    body: Option<Waker>,
-}
-
-impl Hold {
-    pub(crate) fn claim(&self) -> &Claim {
-        &self.claim
-    }
-
-    pub(crate) fn key(&self) -> &LockKey {
-        // A claim has at least one key.
-        &self.claim.keys[0]
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// How long the lock may be believed in; zero when it is lost.
-    pub(crate) fn remaining(&self) -> Duration {
-        let now = self.shared.store.now();
-        self.state().lease.remaining(now)
-    }
-
-    /// How the lease stands now.
-    pub(crate) fn standing(&self) -> Standing {
-        self.on(Event::Tick)
-    }
-
-    /// How the lease stands now; `waker` is woken when it is lost by anything but the passing of time.
-    pub(crate) fn standing_for(&self, waker: &Waker) -> Standing {
-        // Wakers are foreign code: cloned and dropped outside of the lock.
-        if !self.state().body.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            let waker = waker.clone();
-            // Two statements: the lock is let go at the end of the first.
-            let before = self.state().body.replace(waker);
-            drop(before);
-        }
-        let now = self.shared.store.now();
-        let mut state = self.state();
-        let lost_before = state.lease.is_lost();
-        let standing = state.lease.on(Event::Tick, now);
-        drop(state);
-        self.tell(lost_before, standing);
-        standing
-    }
-
-    /// Takes note of an event, and wakes the body if the lock is lost by it.
-    pub(crate) fn on(&self, event: Event) -> Standing {
-        let now = self.shared.store.now();
-        let mut state = self.state();
-        let lost_before = state.lease.is_lost();
-        let standing = state.lease.on(event, now);
-        let body = if matches!(standing, Standing::Lost(_)) { state.body.take() } else { None };
-        // Wakers are foreign code: never under the lock.
-        drop(state);
-        self.tell(lost_before, standing);
-        if let Some(body) = body {
-            body.wake();
-        }
-        standing
-    }
-
-    /// Tells of a loss, once.
-    fn tell(&self, lost_before: bool, standing: Standing) {
-        if let (false, Standing::Lost(cause)) = (lost_before, standing) {
-            self.span.in_scope(|| telemetry::lost(self.claim.label, cause));
-        }
-    }
-
-    /// The span of the hold.
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code that can panic runs under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn lost(&self, cause: LostCause) -> LockError {
-        LockError::Lost { key: self.key().clone(), cause, completed: false }
-    }
-}
-
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold").field("claim", &self.claim).finish_non_exhaustive()
-    }
-}
+use crate::watch::LockWatch;
 
 /// A held lock.
 ///
@@ -140,17 +33,9 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    /// `parent` is the span in which the lock was asked for.
-    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, lease: Lease, counted: Ticket, parent: &Span) -> Self {
-        let hold = Arc::new(Hold {
-            span: telemetry::holding(parent, claim.label, &claim.keys[0]),
-            shared,
-            claim,
-            fence: None,
-            state: Mutex::new(State { lease, body: None }),
-            order: tokio::sync::Mutex::new(()),
-        });
-        let place = hold.shared.queue.occupy(hold.key(), &hold);
+    pub(crate) fn new(hold: Hold, counted: Ticket) -> Self {
+        let hold = Arc::new(hold);
+        let place = hold.shared().queue.occupy(hold.key(), &hold);
         Self { hold, place: Mutex::new(Some(place)), finished: AtomicBool::new(false), _counted: counted }
     }
 
@@ -163,19 +48,46 @@ impl LockGuard {
     /// The token that proves the lock ours. Whoever knows it can release the lock: keep it out of logs.
     #[must_use]
     pub fn token(&self) -> &Token {
-        &self.hold.claim.token
+        &self.hold.claim().token
     }
 
     /// What others read about this holder when they find the lock busy.
     #[must_use]
     pub fn metadata(&self) -> &str {
-        &self.hold.claim.metadata
+        &self.hold.claim().metadata
     }
 
     /// The fencing token: a number that rises with every acquisition of the key. `None` if none was asked for.
     #[must_use]
     pub fn fence(&self) -> Option<i64> {
-        self.hold.fence
+        self.hold.fence()
+    }
+
+    /// Whether the lock is held, as far as this process can know: its lease is not over, and the store has not denied it.
+    /// Local: nothing is sent.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.hold.standing(), Standing::Held { .. })
+    }
+
+    /// Resolves when the lock is lost, and says why. A body under the attribute is dropped then, unless it has
+    /// `on_lost = "proceed"`.
+    ///
+    /// # Panics
+    ///
+    /// On a runtime without timers.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop.
+    pub async fn lost(&self) -> LostCause {
+        self.hold.ended().await
+    }
+
+    /// A view of the lock for work that is spawned: such work is not stopped when the lock is lost.
+    #[must_use]
+    pub fn watch(&self) -> LockWatch {
+        LockWatch::new(self.hold.clone())
     }
 
     /// How long the lock may still be believed in: what is left of the lease on this machine's clock, drift taken off. Zero
@@ -195,7 +107,7 @@ impl LockGuard {
     ///
     /// Safe to drop; nothing is changed.
     pub async fn ttl(&self) -> Result<Duration, LockError> {
-        let left = self.hold.shared.store.remaining(&self.hold.claim).await;
+        let left = self.hold.shared().store.remaining(self.hold.claim()).await;
         let left = left.map_err(|source| LockError::Unavailable { key: self.key().clone(), source })?;
         if left.is_none() {
             self.hold.on(Event::NotOurs);
@@ -241,7 +153,7 @@ impl LockGuard {
         let in_order = timer::timeout(hold.remaining(), hold.order.lock());
         let in_order = in_order.map_err(|source| LockError::Unavailable { key: self.key().clone(), source })?;
         let Ok(_in_order) = in_order.await else { return Err(hold.lost(LostCause::Expired)) };
-        let sent = hold.shared.store.now();
+        let sent = hold.shared().store.now();
         let before = match extension {
             Extension::AtLeast => Event::Tick,
             Extension::Exactly => Event::Shortening { sent, ttl },
@@ -249,7 +161,7 @@ impl LockGuard {
         if let Standing::Lost(cause) = hold.on(before) {
             return Err(hold.lost(cause));
         }
-        let after = match hold.shared.store.extend(&hold.claim, ttl, extension).await {
+        let after = match hold.shared().store.extend(hold.claim(), ttl, extension).await {
             Ok(true) if extension == Extension::AtLeast => Event::Extended { sent, ttl },
             Ok(true) => Event::Shortened { sent, ttl },
             Ok(false) => Event::NotOurs,
@@ -284,13 +196,17 @@ impl LockGuard {
             Ok(in_order) => in_order,
             Err(_) => hold.order.lock().await,
         };
-        let answer = hold.shared.store.release(&hold.claim).await;
+        let before = hold.standing();
+        // Before the request: from then on the lock may be somebody else's. The keeper looks at it under the same order, so no
+        // renewal is sent behind a release.
+        hold.on(Event::Released);
+        let answer = hold.shared().store.release(hold.claim()).await;
         let outcome = match &answer {
             Ok(true) => Release::Released,
             Ok(false) => Release::Gone,
             Err(_) => Release::Unanswered,
         };
-        self.hold.span.in_scope(|| telemetry::released(hold.claim.label, outcome));
+        self.hold.span().in_scope(|| telemetry::released(hold.claim().label, outcome));
         match answer {
             Ok(true) => {
                 self.finish();
@@ -298,7 +214,7 @@ impl LockGuard {
             }
             Ok(false) => {
                 self.finish();
-                Err(hold.lost(match hold.standing() {
+                Err(hold.lost(match before {
                     Standing::Lost(cause) => cause,
                     Standing::Held { .. } => LostCause::Gone,
                 }))
@@ -313,16 +229,17 @@ impl LockGuard {
     /// Gives the lock back in the background.
     pub(crate) fn give_back_later(&self) {
         if !self.finished.load(Ordering::Acquire) {
-            self.hold.span.in_scope(|| telemetry::released(self.hold.claim.label, Release::Background));
+            self.hold.span().in_scope(|| telemetry::released(self.hold.claim().label, Release::Background));
             self.abandon();
         }
     }
 
     fn abandon(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
+            self.hold.on(Event::Released);
             // The line learns of it when it is done: the next in it would only find the lock busy before.
             let place = self.take_place();
-            self.hold.shared.store.abandon(self.hold.claim.clone(), Done::then(move || drop(place)));
+            self.hold.shared().store.abandon(self.hold.claim().clone(), Done::then(move || drop(place)));
         }
     }
 

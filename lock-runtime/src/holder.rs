@@ -35,6 +35,9 @@ impl fmt::Debug for Token {
     }
 }
 
+/// What the value of a lock begins with that was given back but is to be kept for a while.
+pub(crate) const FLOOR: &str = "floor:";
+
 /// Who holds a lock that somebody else asked for, as far as the stored value tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -77,6 +80,7 @@ fn split(value: &str) -> (Option<&str>, Option<&str>) {
         Some((head, metadata)) => (head, Some(metadata)),
         None => (value, None),
     };
+    let head = head.strip_prefix(FLOOR).unwrap_or(head);
     let ours = head.len() == LENGTH && head.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if ours { (Some(head), metadata) } else { (None, None) }
 }
@@ -119,6 +123,8 @@ mod tests {
         let ours = Holder::read(&value, Some(&token));
         assert_eq!(ours.to_string(), "this process (web-1:4711 with spaces)");
         assert!(!Holder::read(&value, Some(&Token::fresh())).this_process);
+        let given_back = Holder::read(&format!("{FLOOR}{value}"), None);
+        assert_eq!(given_back.to_string(), "web-1:4711 with spaces");
     }
 
     #[test]

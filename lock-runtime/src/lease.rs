@@ -40,6 +40,10 @@ pub enum LostCause {
     Gone,
     /// The lock manager was shut down, and the grace period was over.
     ShutDown,
+    /// It had been held and renewed for as long as `max_hold` allows.
+    MaxHold,
+    /// It was given back. Nothing is wrong; a [`LockWatch`](crate::LockWatch) may see it.
+    Released,
 }
 
 impl fmt::Display for LostCause {
@@ -48,6 +52,8 @@ impl fmt::Display for LostCause {
             Self::Expired => "its lease ended before the work did",
             Self::Gone => "the store no longer has it under our token",
             Self::ShutDown => "the lock manager was shut down",
+            Self::MaxHold => "it was held for as long as `max_hold` allows",
+            Self::Released => "it was given back",
         })
     }
 }
@@ -67,6 +73,8 @@ pub(crate) enum Event {
     NotOurs,
     /// The lock manager gives the lock up.
     ShutDown,
+    /// The holder gives the lock back: from here on it may be somebody else's.
+    Released,
 }
 
 /// How a lease stands.
@@ -91,13 +99,20 @@ pub(crate) struct Lease {
     /// As `shortening`, of requests that were never confirmed. For good: on a connection that is dead to us they may be
     /// executed at any later time.
     ceiling: Option<Moment>,
+    /// The end of the longest hold. Whatever is confirmed, the lease is over then.
+    cap: Option<Moment>,
     lost: Option<LostCause>,
 }
 
 impl Lease {
     /// The lease that a request sent at `sent` was granted for `ttl`.
     pub(crate) fn granted(sent: Moment, ttl: Duration) -> Self {
-        Self { valid_until: sent.plus(validity(ttl)), shortening: None, ceiling: None, lost: None }
+        Self { valid_until: sent.plus(validity(ttl)), shortening: None, ceiling: None, cap: None, lost: None }
+    }
+
+    /// Ended at `cap` at the latest.
+    pub(crate) fn capped(self, cap: Option<Moment>) -> Self {
+        Self { cap, ..self }
     }
 
     /// Takes note of `event`, at the moment `now`, and says how the lease stands after it.
@@ -126,12 +141,13 @@ impl Lease {
                 }
                 Event::NotOurs => self.lost = Some(LostCause::Gone),
                 Event::ShutDown => self.lost = Some(LostCause::ShutDown),
+                Event::Released => self.lost = Some(LostCause::Released),
             }
             self.expire(now);
         }
         match self.lost {
             Some(cause) => Standing::Lost(cause),
-            None => Standing::Held { until: self.valid_until },
+            None => Standing::Held { until: self.until() },
         }
     }
 
@@ -141,14 +157,32 @@ impl Lease {
     }
 
     fn expire(&mut self, now: Moment) {
-        if self.lost.is_none() && now >= self.valid_until {
-            self.lost = Some(LostCause::Expired);
+        if self.lost.is_none() && now >= self.until() {
+            self.lost = Some(if self.is_at_its_cap() { LostCause::MaxHold } else { LostCause::Expired });
+        }
+    }
+
+    /// The moment at which it ends if nothing happens before.
+    fn until(&self) -> Moment {
+        earliest(self.valid_until, [self.cap])
+    }
+
+    /// No extension makes it any longer.
+    pub(crate) fn is_at_its_cap(&self) -> bool {
+        self.cap.is_some_and(|cap| cap <= self.valid_until)
+    }
+
+    /// The TTL that a renewal at `now` asks for: `ttl`, or what reaches the end of the longest hold.
+    pub(crate) fn renewal(&self, ttl: Duration, now: Moment) -> Duration {
+        match self.cap {
+            Some(cap) => ttl.min(whole_millis(cap.since(now) + drift(ttl)).max(MIN_TTL)),
+            None => ttl,
         }
     }
 
     /// The time left at `now`; zero when lost.
     pub(crate) fn remaining(&self, now: Moment) -> Duration {
-        if self.lost.is_some() { Duration::ZERO } else { self.valid_until.since(now) }
+        if self.lost.is_some() { Duration::ZERO } else { self.until().since(now) }
     }
 }
 
@@ -240,6 +274,31 @@ mod tests {
         assert_eq!(until(lease.on(Event::Extended { sent: at(300), ttl: TTL }, at(400))), at(300 + VALID));
         lease.on(Event::Shortening { sent: at(500), ttl: 2 * TTL }, at(500));
         assert_eq!(until(lease.on(Event::Shortened { sent: at(500), ttl: 2 * TTL }, at(600))), at(500 + 19_798));
+    }
+
+    #[test]
+    fn a_capped_lease_ends_at_its_cap_whatever_is_confirmed() {
+        let cap = at(15_000);
+        let mut lease = Lease::granted(at(0), TTL).capped(Some(cap));
+        assert_eq!(until(lease.on(Event::Tick, at(1))), at(VALID));
+        assert_eq!(lease.renewal(TTL, at(3_000)), TTL);
+        assert_eq!(until(lease.on(Event::Extended { sent: at(3_000), ttl: TTL }, at(3_001))), at(3_000 + VALID));
+        // The last renewal reaches the cap, and hardly further.
+        let last = lease.renewal(TTL, at(9_000));
+        assert_eq!(last, Duration::from_millis(6_102));
+        assert!(!lease.is_at_its_cap());
+        assert_eq!(until(lease.on(Event::Extended { sent: at(9_000), ttl: last }, at(9_001))), cap);
+        assert!(lease.is_at_its_cap());
+        assert_eq!(lease.on(Event::Tick, at(14_999)), Standing::Held { until: cap });
+        assert_eq!(lease.on(Event::Tick, cap), Standing::Lost(LostCause::MaxHold));
+    }
+
+    #[test]
+    fn what_is_given_back_is_not_held_any_more() {
+        let mut lease = Lease::granted(at(0), TTL);
+        assert_eq!(lease.on(Event::Released, at(1)), Standing::Lost(LostCause::Released));
+        assert_eq!(lease.remaining(at(1)), Duration::ZERO);
+        assert_eq!(lease.on(Event::Extended { sent: at(0), ttl: TTL }, at(2)), Standing::Lost(LostCause::Released));
     }
 
     fn event() -> impl Strategy<Value = Event> {

@@ -5,7 +5,9 @@ mod body;
 mod clock;
 mod error;
 mod guard;
+mod hold;
 mod holder;
+mod keeper;
 mod key;
 mod lease;
 mod manager;
@@ -19,6 +21,7 @@ mod terms;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timer;
+mod watch;
 #[cfg(any(feature = "axum", feature = "actix-web"))]
 pub mod web;
 
@@ -27,12 +30,14 @@ pub use crate::clock::Moment;
 pub use crate::error::{Busy, LockError, SetupError, StoreError, StoreErrorKind};
 pub use crate::guard::LockGuard;
 pub use crate::holder::{Holder, Token};
+pub use crate::keeper::Background;
 pub use crate::key::{KeyPart, LockKey};
 pub use crate::lease::LostCause;
 pub use crate::manager::{LockManager, LockManagerBuilder};
 pub use crate::request::LockRequest;
 pub use crate::retry::{Delays, Retry};
 pub use crate::store::Store;
+pub use crate::watch::LockWatch;
 #[cfg(feature = "macros")]
 pub use lock_macros::{distributed_lock, key};
 
@@ -42,6 +47,7 @@ pub mod __private {
     pub use crate::attribute::{BusyBranch, Call, LockOutput, Never, Outcome, Request, Skip, Start, call, fence, run};
     pub use crate::error::Busy;
     pub use crate::guard::LockGuard;
+    pub use crate::keeper::Background;
     pub use crate::key::{KeyPart, KeyWriter, LockKey};
     pub use crate::manager::LockManager;
     pub use crate::retry::Retry;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::keeper::{Background, Keeper};
 use crate::key::LockKey;
 use crate::lease::Event;
 use crate::outstanding::Outstanding;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) guards: Outstanding,
+    pub(crate) keeper: Arc<Keeper>,
     /// Whether `shutdown` was called.
     pub(crate) closed: watch::Sender<bool>,
     pub(crate) key_prefix: Box<str>,
@@ -120,6 +122,7 @@ impl LockManager {
             store: Arc::new(store),
             key_prefix: Box::default(),
             shutdown_grace: Duration::from_secs(5),
+            max_stall: Duration::from_secs(60),
         }
     }
 
@@ -159,7 +162,7 @@ impl LockManager {
     ///
     /// Dropping the future leaves the manager closed, and gives back nothing by force.
     pub async fn shutdown(&self) {
-        let Shared { store, queue, guards, closed, shutdown_grace, .. } = &*self.shared;
+        let Shared { store, queue, guards, keeper, closed, shutdown_grace, .. } = &*self.shared;
         closed.send_replace(true);
         if !within(*shutdown_grace, guards.none()).await {
             let holds = queue.holds();
@@ -175,6 +178,7 @@ impl LockManager {
             }
         }
         within(*shutdown_grace, store.drain()).await;
+        keeper.stop();
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -215,6 +219,7 @@ pub struct LockManagerBuilder {
     store: Arc<dyn Store>,
     key_prefix: Box<str>,
     shutdown_grace: Duration,
+    max_stall: Duration,
 }
 
 impl LockManagerBuilder {
@@ -230,14 +235,25 @@ impl LockManagerBuilder {
         self
     }
 
+    /// How long a body under the attribute may go without being polled until its lock is not renewed any more: a future that
+    /// was put aside and forgotten is not to hold a lock for ever. At least twice the lock's TTL; 60 s unless told. (A body
+    /// that waits for something is polled at least once in each TTL.)
+    pub fn max_stall(mut self, limit: Duration) -> Self {
+        self.max_stall = limit;
+        self
+    }
+
     /// The manager.
     #[must_use]
     pub fn build(self) -> LockManager {
+        let keeper = Keeper::new(self.max_stall);
+        self.store.attach(&Background::new(keeper.clone()));
         LockManager {
             shared: Arc::new(Shared {
                 store: self.store,
                 queue: Arc::default(),
                 guards: Outstanding::default(),
+                keeper,
                 closed: watch::Sender::new(false),
                 key_prefix: self.key_prefix,
                 shutdown_grace: self.shutdown_grace,

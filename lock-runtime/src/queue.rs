@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::guard::Hold;
+use crate::hold::Hold;
 use crate::holder::{Holder, Token};
 use crate::key::LockKey;
 

@@ -12,9 +12,10 @@ use crate::body;
 use crate::clock::Moment;
 use crate::error::{Busy, LockError, StoreError, StoreErrorKind};
 use crate::guard::{LockGuard, checked_ttl};
+use crate::hold::{Hold, Won};
 use crate::holder::{self, Holder, Token};
 use crate::key::LockKey;
-use crate::lease::{Lease, validity};
+use crate::lease::validity;
 use crate::manager::{LockManager, Shared};
 use crate::queue::Turn;
 use crate::retry::{Delays, Retry};
@@ -180,8 +181,13 @@ impl LockRequest {
         if body::encloses(&shared, &key) {
             return Err(LockError::AlreadyHeld { key });
         }
+        if self.terms.renew.is_some()
+            && let Err(source) = shared.keeper.prepare(shared.store.is_remote())
+        {
+            return Err(LockError::Unavailable { key, source });
+        }
         let started = shared.store.now();
-        let asking = Asking { shared, key, ttl, metadata, started, label: self.label, parent };
+        let asking = Asking { shared, key, ttl, metadata, terms: self.terms, started, label: self.label, parent };
         let outcome = match (self.wait, self.retry) {
             (None | Some(Duration::ZERO), None) => asking.once().await,
             (wait, retry) => {
@@ -223,6 +229,7 @@ struct Asking<'a> {
     key: LockKey,
     ttl: Duration,
     metadata: Arc<str>,
+    terms: Terms,
     started: Moment,
     label: &'static str,
     /// The span of the caller.
@@ -344,12 +351,14 @@ impl Asking<'_> {
             let token = claim.token.clone();
             let error = match self.shared.store.acquire(&claim).await {
                 Ok(Attempt::Acquired { sent }) => {
-                    let lease = Lease::granted(sent, self.ttl);
-                    let guard = LockGuard::new(self.shared.clone(), claim, lease, counted, self.parent);
+                    let won = Won { sent, fence: None };
+                    let hold = Hold::new(self.shared.clone(), claim, self.terms, &won, self.parent);
+                    let guard = LockGuard::new(hold, counted);
                     if self.shared.is_closed() {
                         return Err(Miss::Final(self.unavailable(Shared::closed_error())));
                     }
                     if guard.remaining() >= validity(self.ttl) / 2 {
+                        self.keep(&guard)?;
                         return Ok(guard);
                     }
                     // Whatever comes of this: the guard is gone after it.
@@ -380,6 +389,15 @@ impl Asking<'_> {
                 return Err(Miss::Passing(error));
             }
         }
+    }
+
+    /// Has the lease renewed, if that was asked for. Here and nowhere else, before anybody has the guard: no renewal begins
+    /// after a release.
+    fn keep(&self, guard: &LockGuard) -> Result<(), Miss> {
+        if self.terms.renew.is_none() {
+            return Ok(());
+        }
+        self.shared.keeper.renew(guard.hold()).map_err(|error| Miss::Final(self.unavailable(error)))
     }
 
     /// Tells of the wait, once.

@@ -1,15 +1,19 @@
 //! Where locks live: the trait of all stores, and what is said between a store and its callers.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::error::StoreError;
-use crate::holder::Token;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::holder::{FLOOR, Token};
+use crate::keeper::Background;
 use crate::key::LockKey;
+use crate::lease::whole_millis;
+use crate::timer;
 
 pub mod memory;
 #[cfg(feature = "redis")]
@@ -17,6 +21,9 @@ pub mod redis;
 
 /// The future of one store operation.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// The future of many extensions.
+pub type RenewFuture<'a> = Pin<Box<dyn Future<Output = Vec<Result<bool, StoreError>>> + Send + 'a>>;
 
 /// A place where locks live.
 ///
@@ -49,6 +56,29 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// When the store cannot say; then the time may have been changed, or may still be.
     fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool>;
 
+    /// Extends many claims, as [`extend`](Store::extend) does to at least their TTLs: one answer for each, in their order.
+    /// An answer that is not there `within` this time is an error.
+    fn renew<'a>(&'a self, renewals: &'a [Renewal<'a>], within: Duration) -> RenewFuture<'a> {
+        let each = renewals.iter().map(|Renewal { claim, ttl, .. }| self.extend(claim, *ttl, Extension::AtLeast));
+        let mut asking: Vec<_> = each.map(|answer| (Some(answer), Err(not_within(within)))).collect();
+        Box::pin(async move {
+            let all = poll_fn(|cx| {
+                for (asking, answer) in &mut asking {
+                    if let Some(Poll::Ready(answered)) = asking.as_mut().map(|asking| asking.as_mut().poll(cx)) {
+                        (*asking, *answer) = (None, answered);
+                    }
+                }
+                if asking.iter().all(|(asking, _)| asking.is_none()) { Poll::Ready(()) } else { Poll::Pending }
+            });
+            match timer::timeout(within, all) {
+                // What is not there by now keeps the error that it began with.
+                Ok(all) => drop(all.await),
+                Err(error) => return asking.iter().map(|_| Err(error.clone())).collect(),
+            }
+            asking.into_iter().map(|(_, answer)| answer).collect()
+        })
+    }
+
     /// The time that the store will keep a claim, if it is still ours; `None` if it is not.
     ///
     /// # Errors
@@ -56,7 +86,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// When the store cannot say.
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>>;
 
-    /// Gives a claim back: compare and delete. `false`: it was not ours any more, and nothing was deleted.
+    /// Gives a claim back: compare and delete. `false`: it was not ours any more, and nothing was deleted. Before the claim's
+    /// [`keep_until`](Claim::keep_until), its keys are not deleted, but made to expire at that moment, and their value is
+    /// replaced by a [tombstone](Claim::tombstone): the claim does not own them any more.
     ///
     /// # Errors
     ///
@@ -70,6 +102,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Waits until all clean-ups that were begun are settled.
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Whether the locks live outside of this process. Such locks are renewed from a thread of the manager's own, so that
+    /// they stay held while the caller's runtime is blocked; others, whose clock may be that of a runtime, from a task on
+    /// the runtime of whoever acquires them.
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    /// Called once by the manager that is built on this store: where clean-ups can run that have no runtime.
+    fn attach(&self, background: &Background) {
+        let _ = background;
+    }
+}
+
+fn not_within(limit: Duration) -> StoreError {
+    StoreError::new(StoreErrorKind::Timeout, format!("the store did not answer within {limit:?}"))
 }
 
 /// A shared store is a store.
@@ -86,6 +134,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).extend(claim, ttl, extension)
     }
 
+    fn renew<'a>(&'a self, renewals: &'a [Renewal<'a>], within: Duration) -> RenewFuture<'a> {
+        (**self).renew(renewals, within)
+    }
+
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         (**self).remaining(claim)
     }
@@ -100,6 +152,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         (**self).drain()
+    }
+
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
+    }
+
+    fn attach(&self, background: &Background) {
+        (**self).attach(background);
     }
 }
 
@@ -146,6 +206,8 @@ pub struct Claim {
     pub metadata: Arc<str>,
     /// For how long, in whole milliseconds.
     pub ttl: Duration,
+    /// Until when the keys are kept even if the claim is given back before.
+    pub keep_until: Option<Moment>,
     /// What the call is called in logs.
     pub label: &'static str,
 }
@@ -154,7 +216,7 @@ impl Claim {
     /// A claim of one key, with a fresh token.
     #[must_use]
     pub fn new(key: LockKey, ttl: Duration, metadata: Arc<str>) -> Self {
-        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl, label: "" }
+        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl, keep_until: None, label: "" }
     }
 
     /// The value stored under each key: the token, then a space and the metadata, if there is any. Compared as a whole.
@@ -169,10 +231,44 @@ impl Claim {
         [self.token.as_str(), separator, &self.metadata]
     }
 
+    /// What is left at `now` of the time for which the keys are kept even if the claim is given back: in whole
+    /// milliseconds, rounded up; zero when it is over.
+    #[must_use]
+    pub fn kept_for(&self, now: Moment) -> Duration {
+        let left = self.keep_until.map_or(Duration::ZERO, |until| until.since(now));
+        whole_millis(left + Duration::from_nanos(999_999))
+    }
+
+    /// What is stored under the keys when the claim was given back but they are still to be kept: no extension and no
+    /// release that is still on its way finds the claim's value any more.
+    #[must_use]
+    pub fn tombstone(&self) -> String {
+        let [_, separator, metadata] = self.value_parts();
+        [FLOOR, Token::fresh().as_str(), separator, metadata].concat()
+    }
+
     /// The TTL in milliseconds.
     #[must_use]
     pub fn ttl_millis(&self) -> u64 {
         millis(self.ttl)
+    }
+}
+
+/// One of many extensions.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Renewal<'a> {
+    /// What is to be extended.
+    pub claim: &'a Claim,
+    /// To at least this much, in whole milliseconds.
+    pub ttl: Duration,
+}
+
+impl<'a> Renewal<'a> {
+    /// The extension of `claim` to at least `ttl`.
+    #[must_use]
+    pub fn new(claim: &'a Claim, ttl: Duration) -> Self {
+        Self { claim, ttl }
     }
 }
 

@@ -90,6 +90,26 @@ pub(crate) fn released(lock: &'static str, outcome: Release) {
     }
 }
 
+/// Renewals.
+pub(crate) mod keeper {
+    use tracing::{debug, warn};
+
+    use crate::error::StoreError;
+
+    /// A renewal whose outcome is unknown.
+    pub(crate) fn unanswered(lock: &'static str, error: &StoreError) {
+        debug!(name: "lock.renewal_failed", target: "lock_runtime", lock, %error, "lock not renewed, trying again");
+    }
+
+    /// A body that nobody polls any more.
+    pub(crate) fn stalled(lock: &'static str) {
+        warn!(
+            name: "lock.stalled", target: "lock_runtime", lock,
+            "lock not renewed any more: nobody polls the future that holds it"
+        );
+    }
+}
+
 /// The clean-ups of a store.
 #[cfg(feature = "redis")]
 pub(crate) mod cleanup {

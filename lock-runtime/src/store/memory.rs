@@ -90,9 +90,15 @@ impl MemoryStore {
     fn give_back(&self, claim: &Claim) -> bool {
         let mut locks = self.live(claim);
         let owned = Self::owns(&locks, claim);
+        let now = self.now();
+        let kept = claim.kept_for(now);
         if owned {
             for key in &*claim.keys {
-                locks.remove(key);
+                if kept.is_zero() {
+                    locks.remove(key);
+                } else if let Some(stored) = locks.get_mut(key) {
+                    *stored = Stored { value: claim.tombstone(), expires: Some(now.plus(kept)) };
+                }
             }
         }
         owned
@@ -190,5 +196,9 @@ impl Store for MemoryStore {
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))
+    }
+
+    fn is_remote(&self) -> bool {
+        false
     }
 }

@@ -5,6 +5,7 @@
 
 mod cleanup;
 mod connection;
+mod renewal;
 mod reply;
 mod script;
 
@@ -21,9 +22,10 @@ use self::cleanup::Known;
 use self::connection::{Link, Pool, Timeouts};
 use self::reply::Fault;
 use self::script::Script;
-use super::{Attempt, Claim, Done, Extension, Store, StoreFuture, millis};
+use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, millis};
 use crate::clock::{Moment, boottime};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::keeper::Background;
 use crate::outstanding::Outstanding;
 
 /// Locks on one Redis server.
@@ -197,6 +199,10 @@ impl Store for RedisStore {
         })
     }
 
+    fn renew<'a>(&'a self, renewals: &'a [Renewal<'a>], within: Duration) -> RenewFuture<'a> {
+        Box::pin(renewal::renew(&self.pool, renewals, within))
+    }
+
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         Box::pin(async move {
             let (left, _) = self.number(&script::REMAINING, |command| write_keys(command, claim)).await?;
@@ -206,7 +212,8 @@ impl Store for RedisStore {
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            let (deleted, lost_answer) = self.number(&script::RELEASE, |command| write_keys(command, claim)).await?;
+            let (script, command) = give_back(claim);
+            let (deleted, lost_answer) = self.number(script, command).await?;
             match lost_answer {
                 // The first request may have done it, or not: "not ours" would be a guess.
                 Some(error) if deleted != 1 => Err(error),
@@ -217,6 +224,10 @@ impl Store for RedisStore {
 
     fn abandon(&self, claim: Claim, done: Done) {
         cleanup::start(self.pool.clone(), self.pool.any_link(), &self.pending, claim, Known::Held, done);
+    }
+
+    fn attach(&self, background: &Background) {
+        self.pool.attach(background);
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -249,19 +260,34 @@ impl Drop for Armed<'_> {
 
 /// Compare and delete, with a deadline. `false`: not ours, and nothing was deleted that was not.
 async fn compare_and_delete(link: &Link, claim: &Claim) -> Result<bool, Fault> {
-    let answer = link.run(&script::RELEASE, |command| write_keys(command, claim)).await?;
+    let (script, command) = give_back(claim);
+    let answer = link.run(script, command).await?;
     Ok(reply::number(&answer, link.server())? == 1)
 }
 
 /// As [`compare_and_delete`], for as long as the connection lives. Behind a request whose outcome is unknown it is one single
 /// message: it is carried out even if the server answers neither before nobody waits any more.
 async fn compare_and_delete_behind(link: &Link, claim: &Claim, known: Known) -> Result<bool, Fault> {
-    let keys = |command: &mut Cmd| write_keys(command, claim);
+    let (script, command) = give_back(claim);
     let answer = match known {
-        Known::Held => link.run_patiently(&script::RELEASE, keys).await?,
-        Known::Unknown => link.run_text(&script::RELEASE, keys).await?,
+        Known::Held => link.run_patiently(script, command).await?,
+        Known::Unknown => link.run_text(script, command).await?,
     };
     Ok(reply::number(&answer, link.server())? == 1)
+}
+
+/// The script that gives `claim` back, and what it is told: compare and delete; while the keys are to be kept, compare and
+/// replace.
+fn give_back(claim: &Claim) -> (&'static Script, impl Fn(&mut Cmd)) {
+    let kept = millis(claim.kept_for(boottime()));
+    let script = if kept == 0 { &script::RELEASE } else { &script::FLOOR };
+    let command = move |command: &mut Cmd| {
+        write_keys(command, claim);
+        if kept > 0 {
+            command.arg(claim.tombstone()).arg(kept);
+        }
+    };
+    (script, command)
 }
 
 /// The arguments that every script begins with: the keys, and the value that proves them ours.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::keeper::Background;
 use crate::store::{Attempt, Claim, Done, Extension, Store, StoreFuture};
 
 /// The operations of a [`Store`].
@@ -153,5 +154,13 @@ impl<S: Store> Store for Faults<S> {
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         self.store.drain()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.store.is_remote()
+    }
+
+    fn attach(&self, background: &Background) {
+        self.store.attach(background);
     }
 }

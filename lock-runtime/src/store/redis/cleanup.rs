@@ -31,7 +31,8 @@ pub(super) enum Known {
 const DENIALS: u32 = 3;
 
 /// Starts the clean-up of `claim`: behind everything that was sent on `link`, on the runtime that drives it; without a
-/// link, on the current runtime and a connection that is yet to be made.
+/// link, on the current runtime and a connection that is yet to be made; on the keeper's where there is neither, and where
+/// the runtime ends before the clean-up is settled.
 pub(super) fn start(
     pool: Arc<Pool>,
     link: Option<Arc<Link>>,
@@ -40,35 +41,51 @@ pub(super) fn start(
     known: Known,
     done: Done,
 ) {
-    let runtime = link.as_ref().map(|link| link.runtime.clone()).or_else(|| Handle::try_current().ok());
-    let Some(runtime) = runtime else {
-        cleanup::gave_up(&claim);
-        return;
-    };
-    let ticket = outstanding.begin();
+    let current = Handle::try_current().ok();
+    // Outside of a runtime nobody can tell whether the connection's is still at work.
+    let link = link.filter(|_| known == Known::Unknown || current.is_some() || pool.background().is_none());
+    let runtime = link.as_ref().map(|link| link.runtime.clone()).or(current);
     let span = cleanup::span(&claim);
-    let settling = Settling { claim, settled: false, _done: (ticket, done) };
-    runtime.spawn(settling.settle(pool, link, known).instrument(span));
+    let settling = Settling { pool, known, open: Some((claim, outstanding.begin(), done)), last: false };
+    match runtime {
+        Some(runtime) => drop(runtime.spawn(settling.settle(link).instrument(span))),
+        None => drop(settling),
+    }
 }
 
-/// A clean-up under way. Dropped before it is settled, because its runtime ends, it says so.
+/// A clean-up under way. Dropped before it is settled, because its runtime ends or there was none, it goes to the keeper;
+/// dropped there, it says so.
 struct Settling {
-    claim: Claim,
-    settled: bool,
-    _done: (Ticket, Done),
+    pool: Arc<Pool>,
+    known: Known,
+    open: Option<(Claim, Ticket, Done)>,
+    /// Whether it is with the keeper already.
+    last: bool,
 }
 
-impl Drop for Settling {
-    fn drop(&mut self) {
-        if !self.settled {
-            cleanup::gave_up(&self.claim);
+impl Settling {
+    async fn settle(mut self, link: Option<Arc<Link>>) {
+        let Some((claim, ..)) = &self.open else { return };
+        if settle(&self.pool, link.as_deref(), claim, self.known).await {
+            self.open = None;
+        } else {
+            // Another runtime could do no better.
+            self.last = true;
         }
     }
 }
 
-impl Settling {
-    async fn settle(mut self, pool: Arc<Pool>, link: Option<Arc<Link>>, known: Known) {
-        self.settled = settle(&pool, link.as_deref(), &self.claim, known).await;
+impl Drop for Settling {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        match self.pool.background() {
+            Some(background) if !self.last => {
+                let span = cleanup::span(&open.0);
+                let settling = Settling { pool: self.pool.clone(), known: self.known, open: Some(open), last: true };
+                background.spawn(settling.settle(None).instrument(span));
+            }
+            _ => cleanup::gave_up(&open.0),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use super::reply::{self, Fault};
 use super::script::Script;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::keeper::Background;
 use crate::timer;
 
 /// How long the store's operations may take.
@@ -39,6 +40,8 @@ pub(super) struct Pool {
     pub(super) timeouts: Timeouts,
     /// Of a few runtimes, mostly of one.
     slots: Mutex<Vec<(Id, Arc<Slot>)>>,
+    /// Where clean-ups run that have no runtime.
+    background: OnceLock<Background>,
 }
 
 /// The place of one runtime's connection.
@@ -81,12 +84,21 @@ impl Pool {
             ConnectionAddr::Unix(path) => path.display().to_string(),
             _ => "an address of an unknown kind".to_owned(),
         };
-        Self { client, server, timeouts, slots: Mutex::default() }
+        Self { client, server, timeouts, slots: Mutex::default(), background: OnceLock::new() }
     }
 
     /// A pool without connections yet, of the same server.
     pub(super) fn with_timeouts(&self, timeouts: Timeouts) -> Self {
         Self::new(self.client.clone(), timeouts)
+    }
+
+    /// The first manager that is built on the store lends its keeper. (Another one's would do as well.)
+    pub(super) fn attach(&self, background: &Background) {
+        let _ = self.background.set(background.clone());
+    }
+
+    pub(super) fn background(&self) -> Option<&Background> {
+        self.background.get()
     }
 
     /// The server's address, for people to read.
@@ -264,25 +276,39 @@ impl Link {
     /// Sends a command and waits for the answer, for as long as an operation may take.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Fault> {
         let answer = pin!(self.ask_patiently(command));
-        self.in_time(answer).await
+        self.in_time(answer, self.timeout).await
     }
 
     /// Runs a script: by its hash, and by its text where the server has forgotten it or is too old for its flags.
     pub(super) async fn run(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
+        self.run_within(script, command, self.timeout).await
+    }
+
+    /// As [`run`](Self::run), but answered `within` this time, or not more than an operation's.
+    pub(super) async fn run_within(
+        &self,
+        script: &Script,
+        command: impl Fn(&mut Cmd),
+        within: Duration,
+    ) -> Result<Value, Fault> {
         let answer = pin!(self.run_patiently(script, command));
-        self.in_time(answer).await
+        self.in_time(answer, within.min(self.timeout)).await
     }
 
     /// After a silence the connection is not used for anything new: what was sent stays in line before what its own
     /// clean-up sends, and everybody else dials anew.
-    async fn in_time(&self, answer: Pin<&mut impl Future<Output = Result<Value, Fault>>>) -> Result<Value, Fault> {
+    async fn in_time(
+        &self,
+        answer: Pin<&mut impl Future<Output = Result<Value, Fault>>>,
+        within: Duration,
+    ) -> Result<Value, Fault> {
         // Pinned by the caller: these futures are large, and are not to be moved into the timeout.
-        let answer = timer::timeout(self.timeout, answer).map_err(Fault::Silent)?;
+        let answer = timer::timeout(within, answer).map_err(Fault::Silent)?;
         answer.await.unwrap_or_else(|_| {
             self.broken.store(true, Ordering::Relaxed);
             Err(Fault::Silent(StoreError::new(
                 StoreErrorKind::Timeout,
-                format!("redis at {} did not answer within {:?}", self.server, self.timeout),
+                format!("redis at {} did not answer within {within:?}", self.server),
             )))
         })
     }

@@ -29,6 +29,14 @@ pub(super) static CONTEND: LazyLock<Script> = LazyLock::new(|| Script::new("#!lu
 pub(super) static RELEASE: LazyLock<Script> =
     LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("release.lua")));
 
+/// Compare and replace, for a while.
+pub(super) static FLOOR: LazyLock<Script> =
+    LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("floor.lua")));
+
+/// Compare and set the expiry, of many.
+pub(super) static RENEW: LazyLock<Script> =
+    LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("renew.lua")));
+
 /// Compare and set the expiry.
 pub(super) static EXTEND: LazyLock<Script> =
     LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("extend.lua")));
@@ -71,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_flags_are_the_first_line_or_absent() {
-        for script in [&*CONTEND, &*RELEASE, &*EXTEND, &*REMAINING] {
+        for script in [&*CONTEND, &*RELEASE, &*FLOOR, &*RENEW, &*EXTEND, &*REMAINING] {
             assert!(script.text(false).code.starts_with("#!lua"));
             assert!(script.text(true).code.starts_with("--"));
             assert_ne!(script.text(false).sha, script.text(true).sha);

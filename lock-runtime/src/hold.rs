@@ -1,0 +1,204 @@
+//! A claim that was acquired, and what is known of its lease: shared by the guard, the body that runs under it, the line
+//! before its key and the keeper that renews it.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::Span;
+
+use crate::clock::Moment;
+use crate::error::LockError;
+use crate::key::LockKey;
+use crate::lease::{Event, Lease, LostCause, Standing};
+use crate::manager::Shared;
+use crate::store::Claim;
+use crate::telemetry;
+use crate::terms::Terms;
+
+/// One acquired claim and its lease.
+pub(crate) struct Hold {
+    shared: Arc<Shared>,
+    claim: Claim,
+    terms: Terms,
+    fence: Option<i64>,
+    state: Mutex<State>,
+    /// Told when the lock is lost or given back, to everybody but the body.
+    ended: Notify,
+    span: Span,
+    /// Held across every request about this claim: extensions, renewals and the release are sent one after the other, each
+    /// after the answer to the one before, or after nobody waits for that any more.
+    pub(crate) order: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    lease: Lease,
+    /// Woken when the lock is lost.
+    body: Option<Waker>,
+    /// When the body was polled last; `None` while there is none, as under a guard that is held by hand.
+    polled: Option<Moment>,
+}
+
+/// What a claim was won with.
+pub(crate) struct Won {
+    /// The moment before the request was sent.
+    pub(crate) sent: Moment,
+    pub(crate) fence: Option<i64>,
+}
+
+impl Hold {
+    pub(crate) fn new(shared: Arc<Shared>, mut claim: Claim, terms: Terms, won: &Won, parent: &Span) -> Self {
+        let Won { sent, fence } = *won;
+        if !terms.min_hold.is_zero() {
+            claim.keep_until = Some(sent.plus(terms.min_hold));
+        }
+        let lease = Lease::granted(sent, claim.ttl).capped(terms.max_hold.map(|limit| sent.plus(limit)));
+        Self {
+            span: telemetry::holding(parent, claim.label, &claim.keys[0]),
+            shared,
+            claim,
+            terms,
+            fence,
+            state: Mutex::new(State { lease, body: None, polled: None }),
+            ended: Notify::new(),
+            order: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    pub(crate) fn key(&self) -> &LockKey {
+        // A claim has at least one key.
+        &self.claim.keys[0]
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn fence(&self) -> Option<i64> {
+        self.fence
+    }
+
+    /// The time from one renewal to the next, if there are any.
+    pub(crate) fn renewal_interval(&self) -> Option<Duration> {
+        self.terms.renew.map(|renew| renew.interval(self.claim.ttl))
+    }
+
+    /// The TTL that a renewal asks for at `now`. `None`: there is to be none any more.
+    pub(crate) fn renewal(&self, now: Moment) -> Option<Duration> {
+        let lease = self.state().lease;
+        let is_over = lease.remaining(now).is_zero() || lease.is_at_its_cap();
+        (!is_over).then(|| lease.renewal(self.claim.ttl, now))
+    }
+
+    /// Whether there is a body that nobody has polled for `limit`.
+    pub(crate) fn has_stalled(&self, limit: Duration, now: Moment) -> bool {
+        self.state().polled.is_some_and(|polled| now.since(polled) > limit)
+    }
+
+    /// How long the lock may be believed in; zero when it is lost.
+    pub(crate) fn remaining(&self) -> Duration {
+        let now = self.shared.store.now();
+        self.state().lease.remaining(now)
+    }
+
+    /// How the lease stands now.
+    pub(crate) fn standing(&self) -> Standing {
+        self.on(Event::Tick)
+    }
+
+    /// How the lease stands right before its body is polled; `waker` is woken when it is lost by anything but the passing
+    /// of time.
+    pub(crate) fn standing_for(&self, waker: &Waker) -> Standing {
+        // Wakers are foreign code: cloned and dropped outside of the lock.
+        if !self.state().body.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            let waker = waker.clone();
+            // Two statements: the lock is let go at the end of the first.
+            let before = self.state().body.replace(waker);
+            drop(before);
+        }
+        let now = self.shared.store.now();
+        let mut state = self.state();
+        state.polled = Some(now);
+        let lost_before = state.lease.is_lost();
+        let standing = state.lease.on(Event::Tick, now);
+        drop(state);
+        self.tell(lost_before, standing);
+        standing
+    }
+
+    /// Takes note of an event; wakes the body, and everybody who watches, if the lock is lost by it.
+    pub(crate) fn on(&self, event: Event) -> Standing {
+        let now = self.shared.store.now();
+        let mut state = self.state();
+        let lost_before = state.lease.is_lost();
+        let standing = state.lease.on(event, now);
+        let body = if matches!(standing, Standing::Lost(_)) { state.body.take() } else { None };
+        // Wakers are foreign code: never under the lock.
+        drop(state);
+        self.tell(lost_before, standing);
+        if let Some(body) = body {
+            body.wake();
+        }
+        standing
+    }
+
+    /// Tells of a loss, once.
+    fn tell(&self, lost_before: bool, standing: Standing) {
+        if let (false, Standing::Lost(cause)) = (lost_before, standing) {
+            if cause != LostCause::Released {
+                self.span.in_scope(|| telemetry::lost(self.claim.label, cause));
+            }
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Resolves when the lock is lost or was given back.
+    ///
+    /// # Panics
+    ///
+    /// On a runtime without timers.
+    pub(crate) async fn ended(&self) -> LostCause {
+        loop {
+            let mut ended = pin!(self.ended.notified());
+            // Registered before the lease is looked at, so that a loss cannot fall in between.
+            ended.as_mut().enable();
+            let left = match self.standing() {
+                Standing::Lost(cause) => return cause,
+                Standing::Held { until } => until.since(self.shared.store.now()),
+            };
+            let mut deadline = pin!(tokio::time::sleep(left));
+            std::future::poll_fn(|cx| match ended.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => deadline.as_mut().poll(cx),
+            })
+            .await;
+        }
+    }
+
+    /// The span of the hold.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lost(&self, cause: LostCause) -> LockError {
+        LockError::Lost { key: self.key().clone(), cause, completed: false }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("claim", &self.claim).finish_non_exhaustive()
+    }
+}
