@@ -8,19 +8,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::MutexGuard;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use crate::error::{StoreError, StoreErrorKind};
 use crate::hold::Hold;
-use crate::lease::{Event, MIN_TTL};
+use crate::lease::Event;
 use crate::store::Renewal;
 use crate::telemetry::keeper as telemetry;
 
@@ -94,17 +95,14 @@ impl Keeper {
         *self.lock() = None;
     }
 
-    fn sender<'a>(
-        &self,
-        jobs: &'a mut MutexGuard<'_, Option<UnboundedSender<Job>>>,
-    ) -> Result<&'a UnboundedSender<Job>, StoreError> {
+    fn sender<'a>(&self, jobs: &'a mut Option<UnboundedSender<Job>>) -> Result<&'a UnboundedSender<Job>, StoreError> {
         if jobs.is_none() {
-            **jobs = Some(start(self.max_stall)?);
+            *jobs = Some(start(self.max_stall)?);
         }
         Ok(jobs.as_ref().expect("just started"))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<Job>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<UnboundedSender<Job>>> {
         // No code that can panic runs under this lock.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,7 +178,13 @@ struct Rounds {
 /// When a hold is looked at next.
 struct Next {
     hold: Weak<Hold>,
-    after: Duration,
+    when: When,
+}
+
+enum When {
+    After(Duration),
+    /// When its holder, who is extending it by hand, is done. Not in a batch: nobody else is to wait for that.
+    InTurn,
 }
 
 impl Rounds {
@@ -207,8 +211,12 @@ impl Rounds {
             self.take_jobs(cx);
             while let Poll::Ready(Some(batch)) = self.batches.poll_join_next(cx) {
                 // A batch that panicked has lost its holds: they end with their leases, which is safe, and the panic was printed.
-                for Next { hold, after } in batch.unwrap_or_default() {
-                    self.enter(hold, after);
+                for Next { hold, when } in batch.unwrap_or_default() {
+                    match (when, hold.upgrade()) {
+                        (When::After(after), _) => self.enter(hold, after),
+                        (When::InTurn, Some(hold)) => drop(self.batches.spawn(renew_in_turn(hold, self.max_stall))),
+                        (When::InTurn, None) => {}
+                    }
                 }
             }
             while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
@@ -296,64 +304,73 @@ impl Rounds {
     }
 }
 
+/// Renews `hold` after what is being asked about it already.
+async fn renew_in_turn(hold: Arc<Hold>, max_stall: Duration) -> Vec<Next> {
+    // Not for longer than the lease lasts: whoever is before us may be a future that nobody polls any more.
+    match tokio::time::timeout(hold.remaining(), hold.order.lock()).await {
+        Ok(in_order) => renew_in_order(vec![(in_order, &hold)], max_stall).await,
+        Err(_) => Vec::new(),
+    }
+}
+
 /// Renews `holds`, which are of one manager, and says when each is to be looked at next; those for which there is nothing
 /// left to be done are left out.
 async fn renew(holds: Vec<Arc<Hold>>, max_stall: Duration) -> Vec<Next> {
-    let Some(shared) = holds.first().map(|hold| hold.shared().clone()) else { return Vec::new() };
-    let mut next = Vec::with_capacity(holds.len());
-    let mut again = |hold: &Arc<Hold>, after: Duration| next.push(Next { hold: Arc::downgrade(hold), after });
     let mut asked = Vec::with_capacity(holds.len());
+    let mut next = Vec::new();
     for hold in &holds {
-        let Some(interval) = hold.renewal_interval() else { continue };
-        // Somebody extends it by hand, or gives it back.
-        let Ok(in_order) = hold.order.try_lock() else {
-            again(hold, soon(hold));
-            continue;
-        };
-        let now = shared.store.now();
+        match hold.order.try_lock() {
+            Ok(in_order) => asked.push((in_order, hold)),
+            Err(_) => next.push(Next { hold: Arc::downgrade(hold), when: When::InTurn }),
+        }
+    }
+    next.append(&mut renew_in_order(asked, max_stall).await);
+    next
+}
+
+/// Renews holds about which nothing else is being asked.
+async fn renew_in_order(holds: Vec<(MutexGuard<'_, ()>, &Arc<Hold>)>, max_stall: Duration) -> Vec<Next> {
+    let Some(shared) = holds.first().map(|(_, hold)| hold.shared().clone()) else { return Vec::new() };
+    let now = shared.store.now();
+    let mut asked = Vec::with_capacity(holds.len());
+    for (in_order, hold) in holds {
         // Looked at under the order, so that no renewal follows a release.
         let Some(ttl) = hold.renewal(now) else { continue };
         if hold.has_stalled(max_stall.max(2 * hold.claim().ttl), now) {
             hold.span().in_scope(|| telemetry::stalled(hold.claim().label));
             continue;
         }
-        asked.push((in_order, hold, interval, ttl));
+        asked.push((in_order, hold, ttl));
     }
-    if asked.is_empty() {
-        return next;
-    }
-    let shortest = asked.iter().map(|(_, hold, ..)| hold.claim().ttl).min().unwrap_or(MIN_TTL);
-    let within = (shortest / 10).clamp(ANSWER.0, ANSWER.1);
-    let renewals: Vec<_> = asked.iter().map(|(_, hold, _, ttl)| Renewal::new(hold.claim(), *ttl)).collect();
+    let Some(shortest) = asked.iter().map(|(_, hold, _)| hold.claim().ttl).min() else { return Vec::new() };
+    let renewals: Vec<_> = asked.iter().map(|(_, hold, ttl)| Renewal::new(hold.claim(), *ttl)).collect();
     // Before the request is sent.
     let sent = shared.store.now();
+    let within = (shortest / 10).clamp(ANSWER.0, ANSWER.1);
     let mut answers = shared.store.renew(&renewals, within).await.into_iter();
-    for (in_order, hold, interval, ttl) in asked {
+    let mut next = Vec::with_capacity(asked.len());
+    for (in_order, hold, ttl) in asked {
         let answer = answers.next().unwrap_or_else(|| Err(no_answer()));
-        // Let go before anybody is woken.
-        drop(in_order);
-        match answer {
+        let after = match answer {
             Ok(true) => {
                 hold.on(Event::Extended { sent, ttl });
-                let gone = shared.store.now().since(sent);
-                again(hold, interval.saturating_sub(gone));
+                // Counted from the request, as the lease is.
+                hold.renewal_interval().map(|interval| interval.saturating_sub(shared.store.now().since(sent)))
             }
             Ok(false) => {
                 hold.on(Event::NotOurs);
+                None
             }
             // Unknown: neither held for longer nor lost. The deadline decides, and until then it is asked again, faster.
             Err(error) => {
                 hold.span().in_scope(|| telemetry::unanswered(hold.claim().label, &error));
-                again(hold, soon(hold));
+                Some((hold.claim().ttl / 20).clamp(Duration::from_millis(1), REPEAT))
             }
-        }
+        };
+        drop(in_order);
+        next.extend(after.map(|after| Next { hold: Arc::downgrade(hold), when: When::After(after) }));
     }
     next
-}
-
-/// The pause before the next look at a hold that could not be renewed.
-fn soon(hold: &Hold) -> Duration {
-    (hold.claim().ttl / 20).clamp(Duration::from_millis(1), REPEAT)
 }
 
 fn no_answer() -> StoreError {

@@ -4,6 +4,7 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
+use lock_runtime::store::redis::RedisStore;
 use lock_runtime::{LockError, LockManager, distributed_lock};
 use lock_tests::{Admin, RedisServer, eventually_blocking, machine_time};
 use tokio::task::JoinSet;
@@ -14,6 +15,8 @@ fn main() {
     match words[..] {
         ["hold-server", state] => hold_server(state == "paused"),
         ["hold-lock", url, key, ttl] => hold_lock(url, key, milliseconds(ttl)),
+        ["snatch", url, key] => snatch(url, key),
+        ["shut-down", url, threads] => shut_down(url, threads),
         ["contend", url, callers, locks] => contend(url, callers.parse().expect("a number"), locks == "locked"),
         _ => panic!("unknown arguments: {words:?}"),
     }
@@ -46,6 +49,54 @@ async fn hold_lock(url: &str, key: &str, ttl: Duration) {
     let _guard = locks.lock(key).ttl(ttl).acquire().await.expect("the lock");
     println!("held");
     wait_to_be_killed();
+}
+
+/// Says `trying`, asks for a lock until it has it, and says so.
+#[tokio::main]
+async fn snatch(url: &str, key: &str) {
+    let locks = LockManager::connect(url).await.expect("connect");
+    println!("trying");
+    loop {
+        match locks.lock(key).ttl(Duration::from_secs(60)).acquire().await {
+            Ok(guard) => {
+                println!("snatched");
+                guard.release().await.expect("ours");
+                return;
+            }
+            Err(LockError::Busy(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Takes locks in every way, has some under way and some just dropped, shuts the manager down and ends.
+fn shut_down(url: &str, threads: &str) {
+    let mut builder = match threads {
+        "current" => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let locks = LockManager::builder(RedisStore::open(url).expect("a good address"));
+        let locks = locks.shutdown_grace(Duration::from_millis(100)).build();
+        let mut held = Vec::new();
+        for n in 0..5 {
+            let ttl = Duration::from_secs(600);
+            held.push(locks.lock(format!("held:{n}")).ttl(ttl).renew().acquire().await.expect("free"));
+            drop(locks.lock(format!("dropped:{n}")).ttl(ttl).acquire().await.expect("free"));
+            let locks = locks.clone();
+            // Under way when the manager is shut down, or not begun yet: then it is refused.
+            tokio::spawn(async move {
+                let _guard = locks.lock(format!("late:{n}")).ttl(ttl).renew().acquire().await;
+                std::future::pending::<()>().await;
+            });
+        }
+        let last = held.pop();
+        tokio::task::yield_now().await;
+        drop(held);
+        locks.shutdown().await;
+        drop(last);
+    });
 }
 
 /// Says `ready`, waits for the key `go`, and lets all callers loose on one lock. Prints when each body began and ended, in
