@@ -10,6 +10,7 @@ mod figures;
 mod ours;
 mod peers;
 mod raw;
+pub mod renewed;
 mod report;
 mod rounds;
 mod uncontended;

@@ -100,7 +100,7 @@ async fn turn(contender: Arc<impl Contender>, tasks: u32, time: Duration) -> Sam
 }
 
 /// The time that all threads of this process have spent on a core.
-fn process_time() -> Duration {
+pub(crate) fn process_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(tv_sec).unwrap_or_default(), u32::try_from(tv_nsec).unwrap_or_default())
 }
