@@ -14,20 +14,28 @@ use crate::template::{Role, Template};
 use crate::{duration, suggest};
 
 /// Every argument, with a value to show to those who got it wrong.
-const ARGUMENTS: [(&str, &str); 12] = [
+const ARGUMENTS: [(&str, &str); 17] = [
     ("key", "\"order:{id}\""),
     ("ttl", "\"5s\""),
     ("wait", "\"2s\""),
     ("retry", "Retry::none()"),
+    ("renew", "\"1s\""),
+    ("max_hold", "\"1m\""),
+    ("min_hold", "\"2s\""),
     ("on_busy", "\"skip\""),
     ("on_error", "|error| panic!(\"{error}\")"),
+    ("on_lost", "\"proceed\""),
     ("release", "\"background\""),
     ("guard", "lock"),
+    ("fence", "token"),
     ("metadata", "\"worker {id}\""),
     ("name", "\"settle order\""),
     ("manager", "self.locks"),
     ("crate", "::lock_runtime"),
 ];
+
+/// What to write, for those who wrote something else.
+const RENEW: &str = "write `renew` alone, or with an interval, such as `renew = \"1s\"`";
 
 /// The arguments, complete and checked.
 pub(crate) struct Args {
@@ -47,10 +55,15 @@ impl Args {
 pub(crate) struct Options {
     pub(crate) wait: Option<Time>,
     pub(crate) retry: Option<Expr>,
+    pub(crate) renew: Option<Renew>,
+    pub(crate) max_hold: Option<Time>,
+    pub(crate) min_hold: Option<Time>,
     pub(crate) on_busy: Option<OnBusy>,
     pub(crate) on_error: Option<ExprClosure>,
+    pub(crate) proceed_when_lost: bool,
     pub(crate) release_in_background: bool,
     pub(crate) guard: Option<Ident>,
+    pub(crate) fence: Option<Ident>,
     pub(crate) metadata: Option<Text>,
     pub(crate) name: Option<LitStr>,
     pub(crate) manager: Option<Expr>,
@@ -74,8 +87,24 @@ impl Text {
 
 /// A literal duration, checked here, or an expression, which is rustc's business.
 pub(crate) enum Time {
-    Millis(u64),
+    Millis(u64, Span),
     Expr(Expr),
+}
+
+/// How often a lease is renewed.
+pub(crate) enum Renew {
+    /// As often as the runtime finds right.
+    Flag,
+    Every(Time),
+}
+
+impl Renew {
+    pub(crate) fn interval(&self) -> Option<&Time> {
+        match self {
+            Self::Flag => None,
+            Self::Every(interval) => Some(interval),
+        }
+    }
 }
 
 /// What the function does when somebody else holds the lock, if that is no error.
@@ -160,21 +189,32 @@ impl Given {
         let twice = self.names.contains(&name);
         let meant = similar(&name).map_or_else(|| name.clone(), |meant| Ident::new(meant, name.span()));
         self.names.push(meant);
-        if !input.peek(Token![=]) {
-            let Some((known, example)) = known else { return Err(unknown(&name)) };
-            let text = format!("`{known}` needs a value, such as `{known} = {example}`");
+        let example = known.map(|(_, example)| *example);
+        let value = if input.parse::<Option<Token![=]>>()?.is_some() {
+            if input.is_empty() || input.peek(Token![,]) {
+                let example = example.map(|example| format!(", such as `{example}`")).unwrap_or_default();
+                return Err(syn::Error::new(name.span(), format!("the value of `{name}` is missing{example}")));
+            }
+            Some(peel(input.parse()?))
+        } else if name == "renew" {
+            // Before another name, it is the comma that is missing.
+            if !(input.is_empty() || input.peek(Token![,]) || input.peek(Ident::peek_any)) {
+                return Err(syn::Error::new(name.span(), RENEW));
+            }
+            None
+        } else {
+            let Some(example) = example else { return Err(unknown(&name)) };
+            let text = format!("`{name}` needs a value, such as `{name} = {example}`");
             return Err(syn::Error::new(name.span(), text));
-        }
-        input.parse::<Token![=]>()?;
-        if input.is_empty() || input.peek(Token![,]) {
-            let example = known.map(|(_, example)| format!(", such as `{example}`")).unwrap_or_default();
-            return Err(syn::Error::new(name.span(), format!("the value of `{name}` is missing{example}")));
-        }
-        let value = peel(input.parse()?);
+        };
         if twice {
             return Err(syn::Error::new(name.span(), format!("`{name}` specified more than once")));
         }
-        self.set(&name, value)
+        if let Some(value) = value {
+            return self.set(&name, value);
+        }
+        self.options.renew = Some(Renew::Flag);
+        Ok(())
     }
 
     fn set(&mut self, name: &Ident, value: Expr) -> syn::Result<()> {
@@ -184,13 +224,19 @@ impl Given {
             "ttl" => self.ttl = Some(time(value, name, duration::lease)?),
             "wait" => options.wait = Some(time(value, name, duration::wait)?),
             "retry" => options.retry = Some(value),
+            "renew" => options.renew = Some(Renew::Every(interval(value, name)?)),
+            "max_hold" => options.max_hold = Some(time(value, name, duration::max_hold)?),
+            "min_hold" => options.min_hold = Some(time(value, name, duration::min_hold)?),
             "on_busy" => options.on_busy = on_busy(value)?,
             "on_error" => options.on_error = Some(closure(value)?),
-            "release" => {
-                let keyword = string(&value, || "`release` is `\"wait\"` or `\"background\"`".to_owned())?;
-                options.release_in_background = choose(&keyword, name, ["wait", "background"])? == "background";
+            "on_lost" if matches!(value, Expr::Closure(_)) => {
+                let text = "`on_lost` is `\"cancel\"` or `\"proceed\"`: what the function returns is for `on_error`";
+                return Err(syn::Error::new_spanned(value, text));
             }
-            "guard" => options.guard = Some(binding(&value)?),
+            "on_lost" => options.proceed_when_lost = keyword(&value, name, ["cancel", "proceed"])? == "proceed",
+            "release" => options.release_in_background = keyword(&value, name, ["wait", "background"])? == "background",
+            "guard" => options.guard = Some(binding(&value, "guard", "lock")?),
+            "fence" => options.fence = Some(binding(&value, "fence", "token")?),
             "metadata" => options.metadata = Some(text(value, Role::Metadata)?),
             "name" => options.name = Some(label(&value)?),
             "manager" => options.manager = Some(value),
@@ -218,6 +264,7 @@ impl Given {
                 "missing `ttl`\nhelp: say how long the lock may be held, such as `ttl = \"5s\"`",
             ));
         }
+        self.check_terms(errors);
         if let Some(item) = item {
             self.check(item, errors);
         }
@@ -229,13 +276,49 @@ impl Given {
         for template in [&self.key, &self.options.metadata].into_iter().flatten().filter_map(Text::template) {
             template.unknown_names(&scope).for_each(|error| errors.push(error));
         }
-        if let Some(guard) = &self.options.guard
-            && scope.has_parameter(guard)
+        let Options { guard, fence, .. } = &self.options;
+        for (name, what) in [(guard, "guard"), (fence, "token")] {
+            if let Some(name) = name.as_ref().filter(|name| scope.has_parameter(name)) {
+                let text = format!("`{name}` is a parameter already: give the {what} another name");
+                errors.push(syn::Error::new(name.span(), text));
+            }
+        }
+        if let (Some(guard), Some(fence)) = (guard, fence)
+            && guard.unraw() == fence.unraw()
         {
-            let text = format!("`{guard}` is a parameter already: give the guard another name");
-            errors.push(syn::Error::new(guard.span(), text));
+            let text = format!("`{fence}` is the guard already: give the token another name");
+            errors.push(syn::Error::new(fence.span(), text));
         }
         errors.keep(item.check_output(self.has("on_error")));
+    }
+
+    /// What cannot be asked of one lease. Of literals: of what expressions come to, the runtime says the same.
+    fn check_terms(&self, errors: &mut Errors) {
+        let Options { renew, max_hold, min_hold, .. } = &self.options;
+        let renewed = self.has("renew");
+        let mut refuse = |time: Option<&Time>, wrong: fn(&u64, &u64) -> bool, text: &str| {
+            if let (Some(Time::Millis(millis, site)), Some(Time::Millis(ttl, _))) = (time, &self.ttl)
+                && wrong(millis, ttl)
+            {
+                errors.push(syn::Error::new(*site, text));
+            }
+        };
+        refuse(
+            renew.as_ref().and_then(Renew::interval),
+            u64::ge,
+            "the interval of `renew` is not below `ttl`: the lease would end before its first renewal\n\
+             help: `renew` alone renews three times in each `ttl`",
+        );
+        refuse(
+            max_hold.as_ref().filter(|_| renewed),
+            u64::lt,
+            "`max_hold` is shorter than `ttl`: use a shorter `ttl`, without `renew`",
+        );
+        refuse(min_hold.as_ref(), u64::gt, "`min_hold` is longer than `ttl`: the key would be gone before it is over");
+        if let Some(name) = self.names.iter().find(|name| *name == "max_hold" && !renewed) {
+            let text = "`max_hold` limits renewals, and there are none: add `renew`, or leave it out";
+            errors.push(syn::Error::new(name.span(), text));
+        }
     }
 }
 
@@ -309,7 +392,10 @@ fn time(value: Expr, name: &Ident, check: fn(&str) -> Result<u64, String>) -> sy
     let Expr::Lit(ExprLit { lit, .. }) = &value else { return Ok(Time::Expr(value)) };
     let text = match lit {
         Lit::Str(text) => {
-            return check(&text.value()).map(Time::Millis).map_err(|flaw| syn::Error::new(text.span(), flaw));
+            let site = text.span();
+            return check(&text.value())
+                .map(|millis| Time::Millis(millis, site))
+                .map_err(|flaw| syn::Error::new(site, flaw));
         }
         Lit::Int(number) if number.suffix().is_empty() => {
             format!("write the unit: `{name} = \"{number}s\"`, or another of `ms`, `s`, `m`, `h` and `d`")
@@ -319,6 +405,26 @@ fn time(value: Expr, name: &Ident, check: fn(&str) -> Result<u64, String>) -> sy
         _ => format!("expected a duration, such as `{name} = \"5s\"`"),
     };
     Err(syn::Error::new(lit.span(), text))
+}
+
+/// `true` and its like were meant to switch renewals on.
+fn interval(value: Expr, name: &Ident) -> syn::Result<Time> {
+    let text = match &value {
+        Expr::Lit(ExprLit { lit: Lit::Bool(on), .. }) if !on.value => {
+            "without `renew`, nothing is renewed: leave it out"
+        }
+        Expr::Lit(ExprLit { lit: Lit::Bool(_), .. }) => RENEW,
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if !text.value().contains(|c: char| c.is_ascii_digit()) => RENEW,
+        _ => return time(value, name, duration::interval),
+    };
+    Err(syn::Error::new_spanned(value, text))
+}
+
+/// One of two keywords, and nothing else.
+fn keyword<'a>(value: &Expr, name: &Ident, keywords: [&'a str; 2]) -> syn::Result<&'a str> {
+    let [one, other] = keywords;
+    let literal = string(value, || format!("`{name}` is `\"{one}\"` or `\"{other}\"`"))?;
+    choose(&literal, name, keywords)
 }
 
 /// The one of `keywords` that was written.
@@ -364,8 +470,8 @@ fn closure(value: Expr) -> syn::Result<ExprClosure> {
     }
 }
 
-/// A name for the guard, with the place and the hygiene that the user gave it.
-fn binding(value: &Expr) -> syn::Result<Ident> {
+/// A name for the guard or the token, with the place and the hygiene that the user gave it.
+fn binding(value: &Expr, argument: &str, example: &str) -> syn::Result<Ident> {
     let name = match value {
         Expr::Path(path) if path.attrs.is_empty() && path.qself.is_none() => path.path.get_ident(),
         _ => None,
@@ -375,9 +481,9 @@ fn binding(value: &Expr) -> syn::Result<Ident> {
     }
     let text = match value {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if syn::parse_str::<Ident>(&text.value()).is_ok() => {
-            format!("write the name without quotes: `guard = {}`", text.value())
+            format!("write the name without quotes: `{argument} = {}`", text.value())
         }
-        _ => "`guard` names a variable: write `guard = lock`".to_owned(),
+        _ => format!("`{argument}` names a variable: write `{argument} = {example}`"),
     };
     Err(syn::Error::new_spanned(value, text))
 }
@@ -513,7 +619,66 @@ mod tests {
     }
 
     #[test]
+    fn renewals() {
+        let alone_or = "write `renew` alone, or with an interval, such as `renew = \"1s\"`";
+        for good in
+            [quote!(renew), quote!(renew,), quote!(renew = "4999ms"), quote!(renew = every), quote!(renew = ("1s"))]
+        {
+            assert_eq!(beside(good), Vec::<String>::new());
+        }
+        for wrong in
+            [quote!(renew = true), quote!(renew = "yes"), quote!(renew = ""), quote!(renew("1s")), quote!(renew "1s")]
+        {
+            one(wrong, alone_or);
+        }
+        one(quote!(renew = false), "without `renew`, nothing is renewed: leave it out");
+        one(quote!(renew = 1), "write the unit: `renew = \"1s\"`, or another of `ms`, `s`, `m`, `h` and `d`");
+        one(quote!(renew =), "the value of `renew` is missing, such as `\"1s\"`");
+        one(quote!(renew, renew = "1s"), "`renew` specified more than once");
+        one(quote!(renew = "1s", renew), "`renew` specified more than once");
+        one(quote!(renew guard = lock), "expected `,` between two arguments");
+        one(quote!(renw), "unknown argument `renw`; a similar argument exists: `renew`");
+    }
+
+    #[test]
+    fn terms_that_contradict_each_other() {
+        let interval = "the interval of `renew` is not below `ttl`: the lease would end before its first renewal\n\
+                        help: `renew` alone renews three times in each `ttl`";
+        one(quote!(renew = "5s"), interval);
+        one(quote!(min_hold = "5001ms"), "`min_hold` is longer than `ttl`: the key would be gone before it is over");
+        one(quote!(renew, max_hold = "4s"), "`max_hold` is shorter than `ttl`: use a shorter `ttl`, without `renew`");
+        let no_renewals = "`max_hold` limits renewals, and there are none: add `renew`, or leave it out";
+        for limit in [quote!(max_hold = "1m"), quote!(max_hold = "1s"), quote!(max_hold = limit)] {
+            one(limit, no_renewals);
+        }
+        for good in [
+            quote!(min_hold = "5s"),
+            quote!(renew = "1s", max_hold = "5s"),
+            quote!(renew, max_hold = limit, min_hold = floor, on_lost = "proceed"),
+        ] {
+            assert_eq!(beside(good), Vec::<String>::new());
+        }
+        // What is wrong already is not held against the rest, and neither is what only the call will know.
+        one(quote!(renew = "soon", max_hold = "1m"), super::RENEW);
+        one(quote!(renw, max_hold = "1m"), "unknown argument `renw`; a similar argument exists: `renew`");
+        let ttl = errors(
+            quote!(key = "a", ttl = lease, renew = "1h", max_hold = "1s", min_hold = "1d"),
+            quote!(
+                async fn f() -> Result<(), E> {}
+            ),
+        );
+        assert_eq!(ttl, Vec::<String>::new());
+    }
+
+    #[test]
     fn keywords() {
+        one(quote!(on_lost = "procede"), "unknown value for `on_lost`; a similar one exists: `\"proceed\"`");
+        one(quote!(on_lost = "abort"), "unknown value for `on_lost`; expected `\"cancel\"` or `\"proceed\"`");
+        one(quote!(on_lost = cancel), "`on_lost` is `\"cancel\"` or `\"proceed\"`");
+        one(
+            quote!(on_lost = |_| ()),
+            "`on_lost` is `\"cancel\"` or `\"proceed\"`: what the function returns is for `on_error`",
+        );
         one(quote!(release = "wiat"), "unknown value for `release`; a similar one exists: `\"wait\"`");
         one(quote!(release = "never"), "unknown value for `release`; expected `\"wait\"` or `\"background\"`");
         one(quote!(release = background), "`release` is `\"wait\"` or `\"background\"`");
@@ -526,11 +691,17 @@ mod tests {
     }
 
     #[test]
-    fn guards() {
+    fn bindings() {
         one(quote!(guard = id), "`id` is a parameter already: give the guard another name");
         one(quote!(guard = "lock"), "write the name without quotes: `guard = lock`");
         one(quote!(guard = a::b), "`guard` names a variable: write `guard = lock`");
         one(quote!(guard = self), "`guard` names a variable: write `guard = lock`");
+        one(quote!(fence = r#id), "`r#id` is a parameter already: give the token another name");
+        one(quote!(fence = "fence"), "write the name without quotes: `fence = fence`");
+        one(quote!(fence = true), "`fence` names a variable: write `fence = token`");
+        one(quote!(fence), "`fence` needs a value, such as `fence = token`");
+        one(quote!(guard = lock, fence = lock), "`lock` is the guard already: give the token another name");
+        one(quote!(fence = lock, guard = r#lock), "`lock` is the guard already: give the token another name");
     }
 
     #[test]

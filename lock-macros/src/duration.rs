@@ -28,8 +28,27 @@ pub(crate) fn lease(text: &str) -> Result<u64, Flaw> {
 
 /// The length of a wait, in milliseconds.
 pub(crate) fn wait(text: &str) -> Result<u64, Flaw> {
+    above_zero(text, "a wait of zero is no wait: leave `wait` out to try once")
+}
+
+/// The time from one renewal to the next, in milliseconds.
+pub(crate) fn interval(text: &str) -> Result<u64, Flaw> {
+    above_zero(text, "an interval of zero is no interval: `renew` alone renews three times in each `ttl`")
+}
+
+/// The longest hold, in milliseconds.
+pub(crate) fn max_hold(text: &str) -> Result<u64, Flaw> {
+    above_zero(text, "a hold of zero is no hold: `max_hold` is at least `ttl`")
+}
+
+/// The shortest hold, in milliseconds.
+pub(crate) fn min_hold(text: &str) -> Result<u64, Flaw> {
+    above_zero(text, "a hold of zero is no hold: leave `min_hold` out to release at once")
+}
+
+fn above_zero(text: &str, zero: &str) -> Result<u64, Flaw> {
     match limited(text)? {
-        0 => Err("a wait of zero is no wait: leave `wait` out to try once".to_owned()),
+        0 => Err(zero.to_owned()),
         millis => Ok(millis),
     }
 }
@@ -126,7 +145,7 @@ fn unknown_unit(number: &str, unit: &str) -> Flaw {
 
 #[cfg(test)]
 mod tests {
-    use super::{lease, parse, wait};
+    use super::{interval, lease, max_hold, min_hold, parse, wait};
     use proptest::prelude::*;
 
     #[track_caller]
@@ -195,7 +214,11 @@ mod tests {
         flaw("99999999999999999999s", "`99999999999999999999s` is too long: at most `30d`");
         flaw("9999999999999999999s", "`9999999999999999999s` is too long: at most `30d`");
         assert_eq!(wait("0s"), Err("a wait of zero is no wait: leave `wait` out to try once".to_owned()));
-        assert_eq!(wait("31d"), Err("`31d` is too long: at most `30d`".to_owned()));
+        for check in [wait, interval, max_hold, min_hold] {
+            assert_eq!(check("1ms"), Ok(1));
+            assert!(check("0h0ms").expect_err("zero").contains(" of zero is no "));
+            assert_eq!(check("31d"), Err("`31d` is too long: at most `30d`".to_owned()));
+        }
     }
 
     proptest! {

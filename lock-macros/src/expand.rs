@@ -6,7 +6,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Ident, LitStr};
 
-use crate::args::{Args, Errors, Given, OnBusy, Text, Time};
+use crate::args::{Args, Errors, Given, OnBusy, Renew, Text, Time};
 use crate::captures;
 use crate::item::{LockFn, Scope, Shape};
 use crate::output::erase_lifetimes;
@@ -151,9 +151,16 @@ impl Expansion<'_> {
         let name = options.name.as_ref().map_or_else(|| name.to_owned(), LitStr::value);
         let ttl = time(ttl);
         let mut request = quote_spanned! {Span::mixed_site()=> #private::Request::new(#name, #key, #ttl) };
-        if let Some(wait) = &options.wait {
-            let wait = time(wait);
-            request.extend(quote_spanned! {Span::mixed_site()=> .wait(#wait) });
+        let interval = options.renew.as_ref().and_then(Renew::interval);
+        let times = [
+            ("wait", options.wait.as_ref()),
+            ("renew_every", interval),
+            ("max_hold", options.max_hold.as_ref()),
+            ("min_hold", options.min_hold.as_ref()),
+        ];
+        for (method, value) in times {
+            let (method, value) = (Ident::new(method, Span::mixed_site()), value.map(time).into_iter());
+            request.extend(quote_spanned! {Span::mixed_site()=> #(.#method(#value))* });
         }
         if let Some(retry) = &options.retry {
             let private = self.private_at(retry);
@@ -174,8 +181,15 @@ impl Expansion<'_> {
             };
             request.extend(quote_spanned! {Span::mixed_site()=> .manager(#manager) });
         }
-        if options.release_in_background {
-            request.extend(quote_spanned! {Span::mixed_site()=> .release_in_background() });
+        let flags = [
+            ("renew", matches!(options.renew, Some(Renew::Flag))),
+            ("proceed_when_lost", options.proceed_when_lost),
+            ("fence", options.fence.is_some()),
+            ("release_in_background", options.release_in_background),
+        ];
+        for (method, _) in flags.into_iter().filter(|(_, set)| *set) {
+            let method = Ident::new(method, Span::mixed_site());
+            request.extend(quote_spanned! {Span::mixed_site()=> .#method() });
         }
         request
     }
@@ -184,6 +198,7 @@ impl Expansion<'_> {
     /// ```text
     /// P::Start::Held(__guard) => {
     ///     let lock = __guard;
+    ///     let token = P::fence(__guard);
     ///     let _: &_ = &ARGUMENT;               // of each that the body uses
     ///     if let Some(__ret) = None::<R> { return __ret; }
     ///     let __ret: R = { BODY };
@@ -205,6 +220,8 @@ impl Expansion<'_> {
         });
         let guard = self.args.options.guard.as_ref();
         let guard = guard.map(|guard| quote_spanned! {Span::mixed_site()=> let #guard = __guard; });
+        let fence = self.args.options.fence.as_ref();
+        let fence = fence.map(|fence| quote_spanned! {Span::mixed_site()=> let #fence = #private::fence(__guard); });
         // Nothing of the user's is in the scope of these two, so they may be the user's, as far as rustc is concerned: it
         // shows them when it says where the type of the body comes from, and where a value leaves it.
         let returned = Ident::new("__ret", output.span());
@@ -213,6 +230,7 @@ impl Expansion<'_> {
         quote_spanned! {Span::mixed_site()=>
             #private::Start::Held(__guard) => {
                 #guard
+                #fence
                 #(#whole)*
                 if let ::core::option::Option::Some(#returned) = ::core::option::Option::None::<#output> {
                     #edge;
@@ -298,7 +316,7 @@ fn at(tokens: &impl Spanned) -> Span {
 
 fn time(time: &Time) -> TokenStream {
     match time {
-        Time::Millis(millis) => {
+        Time::Millis(millis, _) => {
             quote_spanned! {Span::mixed_site()=> ::core::time::Duration::from_millis(#millis) }
         }
         Time::Expr(expr) => typed(expr, &quote_spanned! {at(expr)=> ::core::time::Duration }),
