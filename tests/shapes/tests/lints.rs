@@ -112,6 +112,10 @@ async fn option(some: Option<u8>) -> Option<u8> {
     retry = Retry::exponential(Duration::from_millis(10), Duration::from_millis(20)).limit(3),
     on_busy = |busy| Ok(busy.key.to_string()),
     on_error = |error| if error.is_lost() { Ok(String::new()) } else { Err(error) },
+    renew = Duration::from_secs(1),
+    max_hold = "1m",
+    min_hold = "1ms",
+    on_lost = "proceed",
     release = "background",
     guard = lock,
     metadata = "{name} at {id}",
@@ -121,6 +125,23 @@ async fn option(some: Option<u8>) -> Option<u8> {
 async fn all_arguments(locks: &LockManager, id: u64, name: &str) -> Result<String, LockError> {
     lock.extend(Duration::from_secs(6)).await?;
     Ok(format!("{id}{name}"))
+}
+
+#[distributed_lock(key = "fenced:{id}", ttl = "5s", renew, guard = lock, fence = token)]
+async fn fenced(id: i64) -> Result<i64, LockError> {
+    lock.extend(Duration::from_secs(6)).await?;
+    Ok(token.max(id))
+}
+
+#[distributed_lock(key = "fence", ttl = "5s", guard = lock, fence = _for_the_guard)]
+async fn fence_unnamed() -> Result<Option<i64>, LockError> {
+    Ok(lock.fence())
+}
+
+#[expect(unused_variables, reason = "that these are seen to be unused is what is tested")]
+#[distributed_lock(key = "unused", ttl = "5s", guard = unused_guard, fence = unused_token)]
+async fn unused_bindings() -> Result<(), LockError> {
+    Ok(())
 }
 
 #[distributed_lock(key = "busy", ttl = "5s", on_busy = Ok(other(&name).await?))]
@@ -188,6 +209,12 @@ impl Account {
         Ok(self.balance)
     }
 
+    #[distributed_lock(key = "renewed:{self.tenant}", ttl = "5s", manager = self.locks, renew, max_hold = "1m")]
+    async fn renewed(&self) -> Result<u64, LockError> {
+        other("name").await?;
+        Ok(self.balance)
+    }
+
     #[distributed_lock(key = "account:{self.tenant}", ttl = "5s", manager = self.locks)]
     async fn add(&mut self, amount: u64) -> Result<&mut Self, LockError> {
         self.balance += amount;
@@ -224,6 +251,8 @@ impl Native for Account {
 #[async_trait]
 trait Boxed: Send + Sync {
     async fn look(&self, id: u64) -> Result<u64, LockError>;
+
+    async fn fenced(&self) -> Result<i64, LockError>;
 }
 
 #[async_trait]
@@ -235,6 +264,12 @@ impl Boxed for Account {
         }
         other("name").await?;
         Ok(id + self.balance)
+    }
+
+    #[distributed_lock(key = "fenced:{self.tenant}", ttl = "5s", min_hold = "1ms", on_lost = "proceed", fence = token)]
+    async fn fenced(&self) -> Result<i64, LockError> {
+        other("name").await?;
+        Ok(token)
     }
 }
 
@@ -269,6 +304,7 @@ async fn everything(locks: Arc<LockManager>) -> Result<(), LockError> {
     assert_eq!(endless(0).await?, 4);
     assert_eq!(option(Some(1)).await, Some(2));
     assert_eq!(all_arguments(&locks, 1, "name").await?, "1name");
+    drop((fenced(1), fence_unnamed(), unused_bindings()));
     assert_eq!(key_expression(vec!["name".to_owned()]).await?, ["name"]);
     assert_eq!(patterns((1, 2), [3, 4, 5], 6).await?, 6);
     assert_eq!(generic("key", [1, 2]).await?, BTreeMap::from([("key", vec![1, 2])]));
@@ -278,9 +314,11 @@ async fn everything(locks: Arc<LockManager>) -> Result<(), LockError> {
     assert_eq!(with_lints_of_its_own(1).await?, 1);
     let mut account = Account::open(locks, "acme").await?;
     assert_eq!(account.add(2).await?.read().await?, 2);
+    assert_eq!(account.renewed().await?, 2);
     assert_eq!(account.provided().await?, 1);
     assert_eq!(account.required(1).await?, 3);
     assert_eq!(account.look(1).await?, 3);
+    drop(account.fenced());
     assert_eq!(instrumented(1).await?, 1);
     assert_eq!(account.close().await?, "acme");
     Ok(())

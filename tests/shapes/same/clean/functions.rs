@@ -69,8 +69,18 @@ async fn nested(limit: u32) -> Result<impl Iterator<Item = u32>, LockError> {
     Ok((0..limit).map(|n| n * 2))
 }
 
+#[lock_runtime::distributed_lock(key = "k", ttl = "5s", renew, max_hold = "1m", on_lost = "proceed", fence = _token)]
+async fn renewed(limit: u32) -> Result<u32, LockError> {
+    Ok(limit)
+}
+
+#[lock_runtime::distributed_lock(key = "k", ttl = "5s", renew = "1s", min_hold = "1s", on_lost = "cancel")]
+async fn at_least(limit: u32) -> Result<u32, LockError> {
+    Ok(limit)
+}
+
 fn main() {
     let mut log = Vec::new();
     drop((one_line(1), early(1, ""), unit(&mut log), nothing(), moves(String::new()), diverges(), loops(1)));
-    drop((patterns((1, 2), [3; 3], 4), generic(1, [1]), nested(1)));
+    drop((patterns((1, 2), [3; 3], 4), generic(1, [1]), nested(1), renewed(1), at_least(1)));
 }

@@ -32,6 +32,12 @@ async fn names_of_the_expansion() {
         body();
         Ok(0)
     }
+    #[distributed_lock(key = "h", ttl = "5s", guard = __call, fence = __guard)]
+    async fn tokens(__ret: i64) -> Result<i64, LockError> {
+        body();
+        assert_eq!(Some(__guard), __call.fence());
+        Ok(__guard + __ret)
+    }
     #[distributed_lock(key = "h", ttl = "5s", guard = __guard)]
     async fn guards(__never: u8) -> Result<u8, LockError> {
         body();
@@ -41,6 +47,7 @@ async fn names_of_the_expansion() {
     assert_eq!(under("h:1:2:3", ours(1, 2, 3, 4, 5, 6, 7, 8)).await.expect("free"), 36);
     assert_eq!(lock_shape_tests::while_busy("h", in_the_answers(9)).await.expect("answered"), 9);
     assert_eq!(under("h", guards(1)).await.expect("free"), 1);
+    drop(tokens(1));
 }
 
 /// Promise: locals, arguments and functions may be called as the modules and functions that the expansion uses.
@@ -105,6 +112,8 @@ mod prelude {
     }
     use self::Option::{None, Some};
 
+    #[allow(non_camel_case_types, reason = "it is the name of a primitive type")]
+    struct i64;
     struct Ok;
     struct Err;
     struct Box;
@@ -136,6 +145,9 @@ mod prelude {
         wait = "1s",
         retry = lock_runtime::Retry::linear(::core::time::Duration::from_millis(10)),
         metadata = "id {id}",
+        renew = "1s",
+        max_hold = "1m",
+        on_lost = "proceed",
         guard = lock,
         on_busy = |busy| ::core::result::Result::Ok(if busy.holder.is_some() { None } else { Some(0) }),
         on_error = |error| if error.is_lost() { ::core::panic!() } else { ::core::result::Result::Err(error) },
@@ -146,6 +158,12 @@ mod prelude {
         body();
         assert_eq!(lock.metadata().len(), 4);
         ::core::result::Result::Ok(if id > 1 { Some(id) } else { None })
+    }
+
+    #[lock_runtime::distributed_lock(key = "h:{id}", ttl = "5s", fence = token)]
+    async fn fenced(id: u8) -> Result<::core::primitive::i64> {
+        body();
+        ::core::result::Result::Ok(token + ::core::primitive::i64::from(id))
     }
 
     #[lock_runtime::distributed_lock(key = "h:{id}", ttl = "5s", on_busy = "skip")]
@@ -160,6 +178,7 @@ mod prelude {
         assert_eq!(locks.scope(hostile(1)).await.expect("free"), None);
         assert_eq!(lock_shape_tests::noted(), ["lock h:1:001", "body", "abandon h:1:001"]);
         assert_eq!(while_busy("h:2:002", hostile(2)).await.expect("answered"), None);
+        drop(fenced(1));
         under("h:1", skipped(1)).await.expect("free");
         while_busy("h:1", skipped(1)).await.expect("skipped");
     }
@@ -180,6 +199,11 @@ mod methods {
         fn retry<T>(&self, _: T) {}
         fn metadata<T>(&self, _: T) {}
         fn manager<T>(&self, _: T) {}
+        fn renew(&self) {}
+        fn renew_every<T>(&self, _: T) {}
+        fn max_hold<T>(&self, _: T) {}
+        fn proceed_when_lost(&self) {}
+        fn fence(&self) {}
         fn release_in_background(&self) {}
         fn or_else_with<T>(&self, _: T) {}
         fn start(&self) {}
@@ -193,6 +217,9 @@ mod methods {
         key = "h:{id}:{id:02}",
         ttl = "5s",
         wait = "1s",
+        renew,
+        max_hold = "1m",
+        on_lost = "proceed",
         metadata = "m{id}",
         manager = locks,
         on_error = |error| if error.is_lost() { Ok(0) } else { Err(error) }

@@ -77,6 +77,26 @@ macro_rules! everything {
     ($($tokens:tt)*) => { $($tokens)* };
 }
 
+macro_rules! with_options {
+    ($name:ident, $limit:expr, $($option:ident $(= $value:literal)?),*) => {
+        #[distributed_lock(key = "options:{id}", ttl = "5s", max_hold = $limit, $($option $(= $value)?),*)]
+        async fn $name(id: u64) -> Result<u64, LockError> {
+            body();
+            Ok(id)
+        }
+    };
+}
+
+with_options!(with_a_flag, std::time::Duration::from_secs(60), renew, on_lost = "proceed");
+with_options!(with_an_interval, "1m", renew = "1s");
+
+/// Promise: a flag of the attribute, and the values of the others, may come through a macro.
+#[tokio::test]
+async fn options_as_tokens() {
+    assert_eq!(under("options:1", with_a_flag(1)).await.expect("free"), 1);
+    assert_eq!(under("options:2", with_an_interval(2)).await.expect("free"), 2);
+}
+
 everything! {
     #[distributed_lock(key = "tokens:{id}", ttl = "5s", guard = lock, on_busy = "skip")]
     async fn of_tokens(id: u64) -> Result<Option<u64>, LockError> {

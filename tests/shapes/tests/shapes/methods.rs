@@ -61,6 +61,19 @@ impl Account {
         Ok(self)
     }
 
+    #[distributed_lock(key = "account:{self.tenant}", ttl = "5s", renew, max_hold = "1m")]
+    async fn renewed(&mut self) -> Result<i64, LockError> {
+        body();
+        Ok(self.balance)
+    }
+
+    #[distributed_lock(key = "account:{self.tenant}", ttl = "5s", on_lost = "proceed", fence = token)]
+    async fn fenced(&mut self) -> Result<&mut i64, LockError> {
+        body();
+        self.balance = self.balance.max(token);
+        Ok(&mut self.balance)
+    }
+
     #[distributed_lock(key = "account:{self.tenant}", ttl = "5s")]
     async fn by_arc(self: Arc<Self>) -> Result<usize, LockError> {
         body();
@@ -124,6 +137,8 @@ async fn receivers() {
     assert_eq!(changed.balance, 9);
     assert_eq!(under(KEY, account().by_value()).await.expect("free"), "acme");
     assert_eq!(under(KEY, account().by_mutable_value()).await.expect("free").balance, 0);
+    assert_eq!(under(KEY, account().renewed()).await.expect("free"), 5);
+    drop(changed.fenced());
     assert_eq!(under(KEY, Arc::new(account()).by_arc()).await.expect("free"), 1);
     let shared = Arc::new(account());
     assert!(Arc::ptr_eq(&shared, &under(KEY, shared.by_borrowed_arc()).await.expect("free")));

@@ -58,6 +58,74 @@ async fn guard() {
     assert!(under("o", raw()).await.expect("free"));
 }
 
+/// Promise: `renew` stands alone or has an interval; that, `max_hold` and `min_hold` are text or an expression, which may
+/// look at the arguments; and each reaches the request: what contradicts the TTL is an error of the call, and no body runs.
+#[tokio::test(start_paused = true)]
+async fn terms() {
+    #[distributed_lock(key = "o", ttl = "5s", renew)]
+    async fn renewed<T: Default>(_: T) -> Result<T, LockError> {
+        body();
+        Ok(T::default())
+    }
+    #[distributed_lock(key = "o", ttl = LEASE, renew = "1s", max_hold = "1m", min_hold = "2ms", on_lost = "proceed")]
+    async fn text() -> Result<(), LockError> {
+        body();
+        sleep(Duration::from_millis(2)).await;
+        Ok(())
+    }
+    #[distributed_lock(key = "o", ttl = "5s", renew = *every, on_lost = "cancel")]
+    async fn interval(every: &Duration) -> Result<(), LockError> {
+        body();
+        Ok(())
+    }
+    #[distributed_lock(key = "o", ttl = LEASE, renew, max_hold = limit * 2)]
+    async fn longest(limit: Duration) -> Result<(), LockError> {
+        body();
+        Ok(())
+    }
+    #[distributed_lock(key = "o", ttl = "5s", min_hold = floor.saturating_mul(2))]
+    async fn shortest(floor: Duration) -> Result<(), LockError> {
+        body();
+        sleep(2 * floor).await;
+        Ok(())
+    }
+    let second = Duration::from_secs(1);
+    assert_eq!(under("o", renewed(7)).await.expect("free"), 0);
+    under("o", text()).await.expect("free");
+    under("o", interval(&second)).await.expect("free");
+    under("o", longest(4 * second)).await.expect("free");
+    under("o", shortest(Duration::from_millis(1))).await.expect("free");
+    drop(noted());
+    let locks = recorded();
+    let refused = [
+        (locks.scope(interval(&LEASE)).await, "the interval of `renew`"),
+        (locks.scope(longest(3 * second)).await, "`max_hold` is shorter"),
+        (locks.scope(shortest(3 * second)).await, "`min_hold` is longer"),
+    ];
+    for (outcome, why) in refused {
+        let error = outcome.expect_err("it cannot be done");
+        assert!(matches!(&error, LockError::Invalid { reason, .. } if reason.contains(why)), "{error}");
+    }
+    assert_eq!(noted(), [""; 0]);
+}
+
+/// Promise: `fence` binds the token, an `i64`, under any name that is free, beside the guard and without it.
+#[test]
+fn fence() {
+    #[distributed_lock(key = "o", ttl = "5s", fence = token)]
+    async fn alone<T: Default>(_: T) -> Result<i64, LockError> {
+        body();
+        tokio::task::yield_now().await;
+        Ok(token)
+    }
+    #[distributed_lock(key = "o", ttl = "5s", fence = r#type, guard = lock, crate = crate::reexport::lock_runtime)]
+    async fn raw() -> Result<bool, LockError> {
+        body();
+        Ok(Some(r#type) == lock.fence())
+    }
+    drop((alone(1), raw()));
+}
+
 /// Promise: `metadata` is a template or an expression; it is what those read who find the lock busy.
 #[tokio::test]
 async fn metadata() {

@@ -74,6 +74,10 @@ trait Boxed: Send + Sync {
 
     async fn swept(&self);
 
+    async fn renewed(&mut self, count: u32) -> Result<u32, LockError>;
+
+    async fn fenced(&self, id: i64) -> Result<i64, LockError>;
+
     /// A provided method, that the trait object has too.
     #[distributed_lock(key = "boxed:{suffix}", ttl = "5s")]
     async fn provided(&self, suffix: &str) -> Result<String, LockError> {
@@ -124,6 +128,20 @@ impl Boxed for Shop {
     async fn swept(&self) {
         body();
     }
+
+    #[distributed_lock(key = "boxed:{count}", ttl = "5s", renew = "1s", max_hold = "1m", on_lost = "proceed")]
+    async fn renewed(&mut self, count: u32) -> Result<u32, LockError> {
+        body();
+        self.stock -= count;
+        Ok(self.stock)
+    }
+
+    #[distributed_lock(key = "boxed:{id}", ttl = "5s", fence = token)]
+    async fn fenced(&self, id: i64) -> Result<i64, LockError> {
+        body();
+        tokio::task::yield_now().await;
+        Ok(token.max(id))
+    }
 }
 
 /// Promise: the attribute works on the methods of an `#[async_trait]` impl, and on its default methods; through a trait
@@ -138,6 +156,8 @@ async fn boxed() {
     assert_eq!(lock_shape_tests::while_busy("boxed:x", shop().borrowed("x")).await.expect("answered"), "x");
     under("boxed", shop().swept()).await;
     lock_shape_tests::while_busy("boxed", shop().swept()).await;
+    assert_eq!(under("boxed:2", shop().renewed(2)).await.expect("free"), 3);
+    drop(shop().fenced(1));
 
     let mut object: Box<dyn Boxed> = Box::new(shop());
     assert_eq!(under("boxed:acme:1", object.look(1)).await.expect("free"), 6);
