@@ -42,7 +42,8 @@ mod template;
 ///
 /// A call acquires the lock, runs the body, and releases the lock: when the body returns, when it leaves by `?`, when it
 /// panics, and when the call is dropped. If the lock cannot be had, the body does not run. If the lease ends while the body
-/// runs, the body is not polled any more: it is dropped at its current `.await`, and the call returns `LockError::Lost`.
+/// runs, the body is not polled any more: it is dropped at its current `.await`, and the call returns `LockError::Lost`
+/// (see [`on_lost`](#when-the-lock-is-lost)).
 ///
 /// # Arguments
 ///
@@ -52,10 +53,15 @@ mod template;
 /// | `ttl` | duration | required | length of the lease, from 10 ms to 30 days |
 /// | `wait` | duration | try once | how long to wait for a lock that somebody else holds |
 /// | `retry` | expression of type `Retry` | after 20 to 250 ms, with jitter | how to ask again while waiting |
+/// | `renew` | nothing, or the interval as a duration below `ttl` | off; alone, three times in each `ttl` | keeps extending the lease while the body runs: [renewal](#renewal) |
+/// | `max_hold` | duration, at least `ttl` | **no end** | how long a renewed lock is held at most |
+/// | `min_hold` | duration, at most `ttl` | released at once | how long the key stays at least: [jobs](#jobs-on-several-instances) |
 /// | `on_busy` | `"error"`, `"skip"`, a closure <code>\|busy\| …</code>, or an expression | `"error"` | what the function returns when somebody else holds the lock |
 /// | `on_error` | a closure <code>\|error\| …</code> | `From<LockError>` | what it returns on every other failure of the lock |
+/// | `on_lost` | `"cancel"` or `"proceed"` | `"cancel"` | what happens to the body when [the lock is lost](#when-the-lock-is-lost) |
 /// | `release` | `"wait"` or `"background"` | `"wait"` | whether the call waits until the lock is released |
 /// | `guard` | a name | | binds the `&LockGuard` in the body, for `remaining()`, `extend()`… |
+/// | `fence` | a name | | takes a [fencing token](#fencing-tokens) with the lock, and binds the `i64` in the body |
 /// | `metadata` | template, or an expression that is `Into<String>` | `host:pid` | shown to those who find the lock busy |
 /// | `name` | text | the key template | label in spans and metrics |
 /// | `manager` | expression, such as `self.locks` | the task's, or else the installed one | which `LockManager` |
@@ -127,6 +133,73 @@ mod template;
 ///
 /// The body's own result, or panic, always wins over trouble in the release.
 ///
+/// # Renewal
+///
+/// With `renew`, `ttl` is no longer the time that the body may take, but the time that others wait if its process dies. The
+/// lease is extended three times in each `ttl`, or once in each interval: `renew = "5s"`.
+///
+/// **`renew` without `max_hold` has no end.** A body that hangs holds its lock for as long as its process lives and polls it,
+/// and nobody else gets it. With `max_hold` the lock is lost after that time, counted from its acquisition, whatever the body
+/// does.
+///
+/// ```
+/// # use lock_runtime::{LockError, distributed_lock};
+/// #[distributed_lock(key = "import:{file}", ttl = "30s", renew, max_hold = "1h")]
+/// async fn import(file: &str) -> Result<(), LockError> {
+///     // As long as it takes, but no longer than an hour.
+///     # let _ = file;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Jobs on several instances
+///
+/// Several instances start the same job at about the same time, and one of them is to do it. If that one is done before the
+/// clock of the last one strikes, the lock alone does not help: it is free again. `min_hold` keeps the key for this long,
+/// counted from the acquisition, however the body ends: by a result, an error, a panic, or dropped. Make it longer than the
+/// clocks are apart, and shorter than the time to the next run.
+///
+/// ```
+/// # use lock_runtime::{LockError, distributed_lock};
+/// #[distributed_lock(key = "hourly-report", ttl = "10m", min_hold = "1m", on_busy = "skip")]
+/// async fn hourly_report() -> Result<(), LockError> {
+///     // Once an hour, on the instance that is first.
+///     Ok(())
+/// }
+/// ```
+///
+/// # When the lock is lost
+///
+/// Its lease ended, the store says that it is gone, or `max_hold` is over. With `on_lost = "cancel"` the body is dropped at its
+/// current `.await`, and the call returns `LockError::Lost`. With `on_lost = "proceed"` the body goes on to its end, **without
+/// the lock**, and the call returns what it returns; the loss is an event of `tracing`. That is for work that is worse half
+/// done than done twice, and for places that check a fencing token.
+///
+/// # Fencing tokens
+///
+/// A process that was paused goes on where it was, when its lock has long been given to somebody else, and no lock can keep it
+/// from writing. The place where the data is can: every acquisition of the key takes a higher token than the one before, each
+/// write brings its token, and one that is lower than the last is refused.
+///
+/// ```
+/// # use lock_runtime::{LockError, distributed_lock};
+/// # enum AppError { Lock(LockError), Stale }
+/// # impl From<LockError> for AppError { fn from(error: LockError) -> Self { Self::Lock(error) } }
+/// # struct Database;
+/// # impl Database { async fn execute(&self, _: &str, _: [i64; 3]) -> Result<u64, AppError> { Ok(1) } }
+/// #[distributed_lock(key = "account:{id}", ttl = "5s", fence = token)]
+/// async fn set_balance(db: &Database, id: i64, balance: i64) -> Result<(), AppError> {
+///     let sql = "UPDATE accounts SET balance = $1, fence = $2 WHERE id = $3 AND fence <= $2";
+///     match db.execute(sql, [balance, token, id]).await? {
+///         0 => Err(AppError::Stale), // somebody has had the lock, and written, since it was ours
+///         _ => Ok(()),
+///     }
+/// }
+/// ```
+///
+/// What a token promises, and on what, is said at
+/// [`LockGuard::fence`](https://docs.rs/lock-runtime/latest/lock_runtime/struct.LockGuard.html#method.fence).
+///
 /// # Equivalent code
 ///
 /// ```
@@ -176,16 +249,16 @@ mod template;
 /// # Cancellation
 ///
 /// Dropping the call, as `timeout` and `select!` do, drops the body and then releases the lock in the background. So does the
-/// end of the lease, at any `.await` of the body: what the body does must be able to stop there. The future is `Send` if that of the
-/// function without the attribute is and what it returns is `Send`.
+/// loss of the lock, unless `on_lost` says otherwise, at any `.await` of the body: what the body does must be able to stop
+/// there. The future is `Send` if that of the function without the attribute is and what it returns is `Send`.
 ///
 /// # What it does not guarantee
 ///
 /// It is an advisory lease, not mutual exclusion by itself. A paused process, a blocked thread or a delayed packet can act
 /// after the lease ended, and so can the code between two `.await`s. A failover to a replica without the key, a restart
 /// without persistence, an eviction or a flush gives the lock away twice. Work that was spawned by the body goes on without
-/// the lock. If overlap would corrupt data, the place where the data is must refuse it. It is not exactly-once, and it is no
-/// access control: whoever can write the key can take it.
+/// the lock. If overlap would corrupt data, the place where the data is must refuse it, by its
+/// [fencing token](#fencing-tokens). It is not exactly-once, and it is no access control: whoever can write the key can take it.
 #[proc_macro_attribute]
 pub fn distributed_lock(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(args.into(), &item.into()).into()
