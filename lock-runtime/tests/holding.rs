@@ -215,3 +215,168 @@ async fn a_watch_sees_the_end() {
     assert_eq!(elsewhere.await.expect("no panic"), LostCause::Released);
     assert!(!locks.is_held("k"), "held by a watch");
 }
+
+/// The functions under the attribute.
+#[cfg(feature = "macros")]
+mod bodies {
+    use std::cell::Cell;
+    use std::future::{Future, pending};
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use lock_runtime::{LockGuard, distributed_lock};
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[distributed_lock(key = "k", ttl = "3s", renew, manager = locks, guard = lock)]
+    async fn renewed(locks: &TestLocks, work: Duration) -> Result<Duration, LockError> {
+        sleep(work).await;
+        Ok(lock.remaining())
+    }
+
+    /// Promise: a body may take longer than its TTL, and is free to take as long as it does.
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_body_runs_to_its_end() {
+        let locks = TestLocks::new();
+        let left = renewed(&locks, 100 * SECOND).await.expect("held to the end");
+        assert!(left > SECOND, "{left:?}");
+        assert!(!locks.is_held("k"));
+        assert!((98..=101).contains(&renewals(&locks)), "{}", renewals(&locks));
+        sleep(MINUTE).await;
+        assert!((98..=101).contains(&renewals(&locks)), "renewed after its end");
+    }
+
+    /// Promise: a wedged body loses its lock when `max_hold` is over, and is dropped.
+    #[tokio::test(start_paused = true)]
+    async fn a_wedged_body_ends_with_the_longest_hold() {
+        #[distributed_lock(key = "k", ttl = "3s", renew, max_hold = "20s", manager = locks)]
+        async fn wedged(locks: &TestLocks, _alive: Alive<'_>) -> Result<(), LockError> {
+            pending().await
+        }
+        let locks = TestLocks::new();
+        let alive = Cell::new(true);
+        let begun = Instant::now();
+        let error = wedged(&locks, Alive(&alive)).await.expect_err("wedged");
+        assert!(matches!(error, LockError::Lost { cause: LostCause::MaxHold, completed: false, .. }), "{error}");
+        assert!(!alive.get());
+        assert_eq!(begun.elapsed().as_secs(), 20);
+    }
+
+    struct Alive<'a>(&'a Cell<bool>);
+
+    impl Drop for Alive<'_> {
+        fn drop(&mut self) {
+            self.0.set(false);
+        }
+    }
+
+    /// Promise: a body that nobody polls any more is not renewed for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_forgotten_body_loses_its_renewals() {
+        let locks = TestLocks::new();
+        let mut forgotten = pin!(renewed(&locks, 1_000 * SECOND));
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(forgotten.as_mut().poll(&mut nobody).is_pending());
+        assert!(locks.is_held("k"));
+        sleep(59 * SECOND).await;
+        assert!(locks.is_held("k"), "lost before a minute without a poll");
+        sleep(6 * SECOND).await;
+        assert!(!locks.is_held("k"), "renewed although nobody polls");
+        let error = forgotten.await.expect_err("lost meanwhile");
+        assert!(matches!(error, LockError::Lost { cause: LostCause::Expired, .. }), "{error}");
+    }
+
+    /// Promise: a body that waits for something is polled often enough to keep its renewals, however long it waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_waits_keeps_its_renewals() {
+        let locks = TestLocks::new();
+        renewed(&locks, 10 * MINUTE).await.expect("held to the end");
+    }
+
+    #[distributed_lock(key = "k", ttl = "3s", on_lost = "proceed", manager = locks, guard = lock)]
+    async fn stubborn(locks: &TestLocks, work: Duration) -> Result<bool, LockError> {
+        sleep(work).await;
+        Ok(lock.is_held())
+    }
+
+    /// Promise: `on_lost = "proceed"` lets the body run on without its lock, and returns what it returns.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_proceed_without_its_lock() {
+        let locks = TestLocks::new();
+        assert!(stubborn(&locks, SECOND).await.expect("its own result"));
+        let expired = stubborn(&locks, 10 * SECOND);
+        assert!(!expired.await.expect("its own result"));
+        let mut told = pin!(stubborn(&locks, SECOND));
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(told.as_mut().poll(&mut nobody).is_pending());
+        locks.hold_elsewhere("k", "a thief", MINUTE);
+        locks.lose("k");
+        locks.hold_elsewhere("k", "a thief", MINUTE);
+        assert!(!told.await.expect("its own result"));
+        assert!(locks.is_held("k"), "the thief's lock was deleted");
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Way {
+        Returns,
+        Fails,
+        Panics,
+        IsCancelled,
+    }
+
+    #[distributed_lock(key = "k", ttl = "3s", min_hold = "2s", manager = locks)]
+    async fn job(locks: &TestLocks, way: Way) -> Result<(), LockError> {
+        match way {
+            Way::Returns => Ok(()),
+            Way::Fails => locks.lock("").ttl(SECOND).acquire().await.map(drop),
+            Way::Panics => panic!("as it is meant to"),
+            Way::IsCancelled => pending().await,
+        }
+    }
+
+    /// Promise: `min_hold` keeps the key whatever becomes of the body, and not for longer.
+    #[tokio::test(start_paused = true)]
+    async fn the_shortest_hold_outlasts_every_end() {
+        for way in [Way::Returns, Way::Fails, Way::Panics, Way::IsCancelled] {
+            let locks = TestLocks::new();
+            let task = tokio::spawn({
+                let locks = locks.clone();
+                async move { job(&locks, way).await }
+            });
+            sleep(SECOND / 2).await;
+            task.abort();
+            let ended = task.await;
+            match way {
+                Way::Returns => assert!(matches!(ended, Ok(Ok(()))), "{ended:?}"),
+                Way::Fails => assert!(matches!(ended, Ok(Err(LockError::Invalid { .. }))), "{ended:?}"),
+                Way::Panics => assert!(ended.is_err_and(|error| error.is_panic())),
+                Way::IsCancelled => assert!(ended.is_err_and(|error| error.is_cancelled())),
+            }
+            assert_eq!(locks.store().time_left("k"), Some(SECOND * 3 / 2), "{way:?}");
+            advance(SECOND * 3 / 2).await;
+            assert!(!locks.is_held("k"), "{way:?}");
+        }
+    }
+
+    /// Promise: work that the body spawned learns of the loss.
+    #[tokio::test(start_paused = true)]
+    async fn spawned_work_watches_the_lock() {
+        fn spawn(lock: &LockGuard) -> tokio::task::JoinHandle<LostCause> {
+            let watch = lock.watch();
+            tokio::spawn(async move { watch.lost().await })
+        }
+        #[distributed_lock(key = "k", ttl = "3s", manager = locks, guard = lock)]
+        async fn spawns(
+            locks: &TestLocks,
+            task: &Cell<Option<tokio::task::JoinHandle<LostCause>>>,
+        ) -> Result<(), LockError> {
+            task.set(Some(spawn(lock)));
+            pending().await
+        }
+        let locks = TestLocks::new();
+        let task = Cell::new(None);
+        spawns(&locks, &task).await.expect_err("lost");
+        assert_eq!(task.take().expect("spawned").await.expect("no panic"), LostCause::Expired);
+    }
+}
