@@ -57,7 +57,15 @@ impl LockGuard {
         &self.hold.claim().metadata
     }
 
-    /// The fencing token: a number that rises with every acquisition of the key. `None` if none was asked for.
+    /// The fencing token; `None` if none was [asked for](crate::LockRequest::fence).
+    ///
+    /// It is greater than the token of every earlier holder of this key, in whatever process, and stays the same for as long
+    /// as this lock is held. That survives a `FLUSHALL`, a restart without data and a promoted replica that has missed
+    /// writes: a token is at least the server's clock, in microseconds. It does not survive the loss of the counter by a
+    /// server whose clock is behind: either of the two has to be left.
+    ///
+    /// A number stops nobody. What does is a resource that refuses one lower than it has seen: see
+    /// [`fencing`](crate::fencing).
     #[must_use]
     pub fn fence(&self) -> Option<i64> {
         self.hold.fence()

@@ -4,6 +4,7 @@ mod attribute;
 mod body;
 mod clock;
 mod error;
+pub mod fencing;
 mod guard;
 mod hold;
 mod holder;

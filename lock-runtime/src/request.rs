@@ -11,6 +11,7 @@ use tracing::{Instrument as _, Span};
 use crate::body;
 use crate::clock::Moment;
 use crate::error::{Busy, LockError, StoreError, StoreErrorKind};
+use crate::fencing;
 use crate::guard::{LockGuard, checked_ttl};
 use crate::hold::{Hold, Won};
 use crate::holder::{self, Holder, Token};
@@ -107,8 +108,10 @@ impl<Ttl> LockRequest<Ttl> {
         self
     }
 
-    /// Takes a fencing token with the lock: a number that rises with every acquisition of the key. See
-    /// [`LockGuard::fence`].
+    /// Takes a fencing token with the lock: a number that rises with every acquisition of the key, for the resource to refuse
+    /// late writers by. See [`fencing`](crate::fencing), and [`LockGuard::fence`] for what it promises.
+    ///
+    /// A store that [has none](crate::Store::fences) is [`LockError::Invalid`].
     pub fn fence(mut self) -> Self {
         self.terms.fence = true;
         self
@@ -177,6 +180,12 @@ impl LockRequest {
         }
         if let Some(flaw) = self.terms.flaw(ttl) {
             return Err(invalid(flaw));
+        }
+        if fencing::is_counter(&key) {
+            return Err(invalid("this is where the counter of fencing tokens is kept; choose another key"));
+        }
+        if self.terms.fence && !shared.store.fences() {
+            return Err(invalid("`fence`: the store of this lock manager gives no fencing tokens"));
         }
         if body::encloses(&shared, &key) {
             return Err(LockError::AlreadyHeld { key });
@@ -348,14 +357,21 @@ impl Asking<'_> {
             // A token of its own for every request: if an earlier one is still on its way, its clean-up must not end this one.
             let mut claim = Claim::new(self.key.clone(), self.ttl, self.metadata.clone());
             claim.label = self.label;
+            claim.fence = self.terms.fence.then(|| fencing::counter(&self.shared.key_prefix));
             let token = claim.token.clone();
             let error = match self.shared.store.acquire(&claim).await {
-                Ok(Attempt::Acquired { sent }) => {
-                    let won = Won { sent, fence: None };
+                Ok(Attempt::Acquired { sent, fence }) => {
+                    let won = Won { sent, fence };
                     let hold = Hold::new(self.shared.clone(), claim, self.terms, &won, self.parent);
                     let guard = LockGuard::new(hold, counted);
                     if self.shared.is_closed() {
                         return Err(Miss::Final(self.unavailable(Shared::closed_error())));
+                    }
+                    if self.terms.fence && fence.is_none() {
+                        // Whatever comes of this: the guard is gone after it.
+                        let _ = guard.release().await;
+                        let text = "the store gave the lock without the fencing token that it was asked for";
+                        return Err(Miss::Final(self.unavailable(StoreError::new(StoreErrorKind::Protocol, text))));
                     }
                     if guard.remaining() >= validity(self.ttl) / 2 {
                         self.keep(&guard)?;

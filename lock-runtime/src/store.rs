@@ -36,7 +36,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// is one that does too.
     fn now(&self) -> Moment;
 
-    /// Tries once to take all keys of `claim` for its TTL: all or nothing.
+    /// Whether this store gives a fencing token to a [claim that asks for one](Claim::fence). Where it does not, such a lock
+    /// is refused before the store is asked: nobody works on in the belief of having a token.
+    ///
+    /// A store that wraps another passes the question on.
+    fn fences(&self) -> bool {
+        false
+    }
+
+    /// Tries once to take all keys of `claim` for its TTL: all or nothing. With a fencing token, if the claim asks for one.
     ///
     /// # Errors
     ///
@@ -126,6 +134,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).now()
     }
 
+    fn fences(&self) -> bool {
+        (**self).fences()
+    }
+
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
         (**self).acquire(claim)
     }
@@ -210,13 +222,23 @@ pub struct Claim {
     pub keep_until: Option<Moment>,
     /// What the call is called in logs.
     pub label: &'static str,
+    /// Asks for a fencing token, by naming the key of the counter that gives it: all claims on a lock name the same one. A
+    /// store that keeps its counter elsewhere may take it for a mere yes.
+    pub fence: Option<LockKey>,
 }
 
 impl Claim {
-    /// A claim of one key, with a fresh token.
+    /// A claim of one key, with a fresh token. It asks for no fencing token.
     #[must_use]
     pub fn new(key: LockKey, ttl: Duration, metadata: Arc<str>) -> Self {
-        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl, keep_until: None, label: "" }
+        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl, keep_until: None, label: "", fence: None }
+    }
+
+    /// The same claim, asking for a fencing token from the counter under `counter`.
+    #[must_use]
+    pub fn fenced_by(mut self, counter: LockKey) -> Self {
+        self.fence = Some(counter);
+        self
     }
 
     /// The value stored under each key: the token, then a space and the metadata, if there is any. Compared as a whole.
@@ -281,6 +303,8 @@ pub enum Attempt {
     Acquired {
         /// The moment before the request was sent from which the lease counts.
         sent: Moment,
+        /// The fencing token, if the claim asked for one: greater than every one that was given before for any of its keys.
+        fence: Option<i64>,
     },
     /// Somebody else holds one of the keys.
     #[non_exhaustive]
@@ -299,10 +323,16 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    /// It is ours, by a request that was sent after `sent`.
+    /// It is ours, by a request that was sent after `sent`, without a fencing token.
     #[must_use]
     pub fn acquired(sent: Moment) -> Self {
-        Self::Acquired { sent }
+        Self::Acquired { sent, fence: None }
+    }
+
+    /// It is ours, by a request that was sent after `sent`, with the fencing token `fence`.
+    #[must_use]
+    pub fn acquired_with_fence(sent: Moment, fence: i64) -> Self {
+        Self::Acquired { sent, fence: Some(fence) }
     }
 
     /// Somebody else holds it.
@@ -322,7 +352,9 @@ impl Attempt {
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Acquired { sent } => f.debug_struct("Acquired").field("sent", sent).finish(),
+            Self::Acquired { sent, fence } => {
+                f.debug_struct("Acquired").field("sent", sent).field("fence", fence).finish()
+            }
             Self::Busy { remaining, .. } => {
                 f.debug_struct("Busy").field("remaining", remaining).finish_non_exhaustive()
             }

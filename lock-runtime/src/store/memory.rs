@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -16,13 +16,18 @@ use crate::key::LockKey;
 
 /// Locks in the memory of this process: for tests, and for programs of one process.
 ///
-/// It behaves as a Redis server would, expiry included, and runs wholly on tokio's clock: under
-/// `#[tokio::test(start_paused = true)]` leases end without anybody waiting for them. Clones are one store: give each
+/// It behaves as a Redis server would, expiry included, and its leases run wholly on tokio's clock: under
+/// `#[tokio::test(start_paused = true)]` they end without anybody waiting for them. Clones are one store: give each
 /// manager its own to play several processes.
+///
+/// Fencing tokens are taken from the system's clock all the same: the database that remembers the last one outlives the
+/// process, and the next process has to start above it.
 #[derive(Clone)]
 pub struct MemoryStore {
     origin: Instant,
     locks: Arc<Mutex<HashMap<LockKey, Stored>>>,
+    /// The last fencing token. One for all keys, whatever counter a claim names; taken inside of `locks`, never around it.
+    fence: Arc<Mutex<i64>>,
 }
 
 struct Stored {
@@ -41,7 +46,7 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now(), locks: Arc::default() }
+        Self { origin: Instant::now(), locks: Arc::default(), fence: Arc::default() }
     }
 
     /// The live entries, those that have expired swept out of the way of `claim` first.
@@ -68,6 +73,16 @@ impl MemoryStore {
         claim.keys.iter().all(|key| locks.get(key).is_some_and(|stored| stored.value == value))
     }
 
+    /// The next fencing token: above the last one, and at least the time of day in microseconds.
+    fn raise(&self) -> i64 {
+        // A clock that was never set is before 1970, or says so: the counter alone has to do.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_micros()).unwrap_or_default();
+        let mut last = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = now.max(*last + 1);
+        *last
+    }
+
     fn take(&self, claim: &Claim) -> Attempt {
         let sent = self.now();
         let mut locks = self.live(claim);
@@ -84,7 +99,7 @@ impl MemoryStore {
         for key in &*claim.keys {
             locks.insert(key.clone(), Stored { value: claim.value(), expires });
         }
-        Attempt::acquired(sent)
+        if claim.fence.is_some() { Attempt::acquired_with_fence(sent, self.raise()) } else { Attempt::acquired(sent) }
     }
 
     fn give_back(&self, claim: &Claim) -> bool {
@@ -150,6 +165,10 @@ impl Default for MemoryStore {
 impl Store for MemoryStore {
     fn now(&self) -> Moment {
         Moment::from_origin(Instant::now().saturating_duration_since(self.origin))
+    }
+
+    fn fences(&self) -> bool {
+        true
     }
 
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {

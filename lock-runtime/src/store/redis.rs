@@ -26,6 +26,7 @@ use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreF
 use crate::clock::{Moment, boottime};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::keeper::Background;
+use crate::key::LockKey;
 use crate::outstanding::Outstanding;
 
 /// Locks on one Redis server.
@@ -117,11 +118,11 @@ impl RedisStore {
         }
     }
 
-    /// Tries to take a claim on `link`, with a plain `SET` first where there is one key.
+    /// Tries to take a claim on `link`, with a plain `SET` first where there is one key and no fencing token to be had.
     async fn take(link: &Link, claim: &Claim) -> Result<Attempt, Fault> {
         // Once, before the first request: the script may find that an answer which was lost had already made it ours.
         let sent = boottime();
-        if let [key] = &*claim.keys {
+        if let ([key], None) = (&*claim.keys, &claim.fence) {
             let mut command = connection::command("SET", 0);
             command.arg(key.as_str()).arg(ValueOf(claim)).arg("NX").arg("PX").arg(claim.ttl_millis());
             match link.ask(&command).await? {
@@ -132,12 +133,23 @@ impl RedisStore {
         }
         // Boxed: a lock is mostly free, and the state of this would be part of every acquisition's.
         let answer = Box::pin(link.run(&script::CONTEND, |command| {
-            write_keys(command, claim);
+            write_value(command, claim, claim.keys.iter().chain(&claim.fence));
             command.arg(claim.ttl_millis());
+            if claim.fence.is_some() {
+                command.arg("fence");
+            }
         }));
-        let Value::Array(answer) = answer.await? else { return Err(link.unknown_answer()) };
+        let answer = match (answer.await, &claim.fence) {
+            (Ok(Value::Array(answer)), _) => answer,
+            (Ok(_), _) => return Err(link.unknown_answer()),
+            (Err(fault), Some(counter)) => return Err(fault.of_fencing(counter)),
+            (Err(fault), None) => return Err(fault),
+        };
         match &*answer {
-            [Value::Int(1)] => Ok(Attempt::acquired(sent)),
+            [Value::Int(1)] if claim.fence.is_none() => Ok(Attempt::acquired(sent)),
+            [Value::Int(1), Value::Int(fence)] if claim.fence.is_some() => {
+                Ok(Attempt::acquired_with_fence(sent, *fence))
+            }
             [Value::Int(0), Value::Int(left), Value::BulkString(value)] => {
                 let left = u64::try_from(*left).ok().map(Duration::from_millis);
                 Ok(Attempt::busy(Some(String::from_utf8_lossy(value).into_owned()), left))
@@ -147,6 +159,10 @@ impl RedisStore {
                 let key = which.and_then(|which| claim.keys.get(which));
                 key.map(|key| Attempt::foreign(key.clone())).ok_or_else(|| link.unknown_answer())
             }
+            [Value::Int(3)] => Err(match &claim.fence {
+                Some(counter) => Fault::unusable_counter(counter, link.server()),
+                None => link.unknown_answer(),
+            }),
             _ => Err(link.unknown_answer()),
         }
     }
@@ -161,6 +177,10 @@ impl fmt::Debug for RedisStore {
 impl Store for RedisStore {
     fn now(&self) -> Moment {
         boottime()
+    }
+
+    fn fences(&self) -> bool {
+        true
     }
 
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
@@ -292,8 +312,13 @@ fn give_back(claim: &Claim) -> (&'static Script, impl Fn(&mut Cmd)) {
 
 /// The arguments that every script begins with: the keys, and the value that proves them ours.
 fn write_keys(command: &mut Cmd, claim: &Claim) {
-    command.arg(claim.keys.len());
-    for key in &*claim.keys {
+    write_value(command, claim, claim.keys.iter());
+}
+
+/// As [`write_keys`], with more keys than the claim's own.
+fn write_value<'a>(command: &mut Cmd, claim: &Claim, keys: impl Iterator<Item = &'a LockKey> + Clone) {
+    command.arg(keys.clone().count());
+    for key in keys {
         command.arg(key.as_str());
     }
     command.arg(ValueOf(claim));

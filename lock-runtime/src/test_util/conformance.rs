@@ -1,7 +1,8 @@
 //! What every store must do, case by case.
 //!
 //! The cases are those of bsm/redislock's own tests (`BL`) and of behaviour that its users rely on without a test (`BE`),
-//! under the numbers of our specification, and this library's own where it differs on purpose; each such case says so.
+//! under the numbers of our specification, and this library's own where it differs on purpose; each such case says so. Those of
+//! fencing tokens (`FE`) are this library's own. A store without tokens passes them by [saying so](Store::fences).
 //!
 //! Authors of a store implement [`Fixture`] and let [`conformance_tests!`](crate::conformance_tests) write one test for each
 //! case:
@@ -116,6 +117,29 @@ fn assert_lost<T>(outcome: Result<T, LockError>) {
 #[track_caller]
 fn assert_about(ttl: Duration, expected: Duration) {
     assert!(ttl.abs_diff(expected) <= Duration::from_secs(1), "{ttl:?} is not about {expected:?}");
+}
+
+async fn fenced(manager: &LockManager, ttl: Duration) -> LockGuard {
+    manager.lock(KEY).ttl(ttl).fence().acquire().await.expect("the lock is free")
+}
+
+/// The token, if it is above the last one.
+#[track_caller]
+fn assert_risen(guard: &LockGuard, last: i64) -> i64 {
+    let fence = guard.fence().expect("a store that fences gives the token that it is asked for");
+    assert!(fence > last, "{fence} is not above {last}");
+    fence
+}
+
+/// Whether the store says that it has no tokens. Then it must not lock as if it had.
+async fn refuses_fences(fixture: &impl Fixture) -> bool {
+    if fixture.store().fences() {
+        return false;
+    }
+    let error = client(fixture).lock(KEY).ttl(HOUR).fence().acquire().await.expect_err("a lock without its token");
+    assert!(matches!(error, LockError::Invalid { .. }), "{error}");
+    assert_eq!(fixture.get(KEY).await, None);
+    true
 }
 
 async fn assert_ttl_about(guard: &LockGuard, expected: Duration) {
@@ -460,5 +484,66 @@ cases! {
         sleep(ms(100)).await;
         assert_eq!(faults.count(Operation::Acquire), asked);
         assert_eq!(fixture.get(KEY).await, None);
+    }
+
+    /// FE-01: tokens rise from holder to holder: those of one client, of several, and of a client that has just come. A store
+    /// that [has none](Store::fences) refuses to lock with one, and takes nothing.
+    fe_01_fences_rise_across_holders(fixture) {
+        if refuses_fences(&fixture).await {
+            return;
+        }
+        let clients = [client(&fixture), client(&fixture)];
+        let mut last = 0;
+        for turn in 0..20 {
+            let manager = if turn % 5 == 4 { client(&fixture) } else { clients[turn % 2].clone() };
+            let guard = fenced(&manager, HOUR).await;
+            last = assert_risen(&guard, last);
+            assert_busy(manager.lock(KEY).ttl(HOUR).fence().acquire().await);
+            assert_busy(client(&fixture).lock(KEY).ttl(HOUR).fence().acquire().await);
+            guard.extend(2 * HOUR).await.expect("ours");
+            assert_eq!(guard.fence(), Some(last), "a token is for the whole hold");
+            guard.release().await.expect("ours");
+        }
+    }
+
+    /// FE-02: a token that nobody asked for is not given.
+    fe_02_no_fence_unless_asked_for(fixture) {
+        let guard = obtained(&client(&fixture), HOUR).await;
+        assert_eq!(guard.fence(), None);
+        guard.release().await.expect("ours");
+        let claim = Claim::new(KEY.into(), HOUR, "".into());
+        assert!(matches!(fixture.store().acquire(&claim).await, Ok(Attempt::Acquired { fence: None, .. })));
+    }
+
+    /// FE-03: whoever takes over an expired lock has the higher token.
+    fe_03_fences_rise_after_expiry(fixture) {
+        if refuses_fences(&fixture).await {
+            return;
+        }
+        let mut last = 0;
+        for _ in 0..3 {
+            let stale = fenced(&client(&fixture), ms(15)).await;
+            last = assert_risen(&stale, last);
+            expired(&fixture).await;
+            let guard = fenced(&client(&fixture), HOUR).await;
+            last = assert_risen(&guard, last);
+            assert_lost(stale.release().await);
+            guard.release().await.expect("ours");
+        }
+    }
+
+    /// FE-04: a lock with a token and one without exclude each other, and holders without one do not set tokens back.
+    fe_04_fenced_and_unfenced_exclude_each_other(fixture) {
+        if refuses_fences(&fixture).await {
+            return;
+        }
+        let with = fenced(&client(&fixture), HOUR).await;
+        let last = assert_risen(&with, 0);
+        assert_busy(obtain(&client(&fixture), HOUR).await);
+        with.release().await.expect("ours");
+        let without = obtained(&client(&fixture), HOUR).await;
+        assert_busy(client(&fixture).lock(KEY).ttl(HOUR).fence().acquire().await);
+        without.release().await.expect("ours");
+        assert_risen(&fenced(&client(&fixture), HOUR).await, last);
     }
 }

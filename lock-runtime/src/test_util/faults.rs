@@ -130,6 +130,10 @@ impl<S: Store> Store for Faults<S> {
         self.store.now()
     }
 
+    fn fences(&self) -> bool {
+        self.store.fences()
+    }
+
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
         self.through(Operation::Acquire, self.store.acquire(claim))
     }

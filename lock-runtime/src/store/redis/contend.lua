@@ -1,7 +1,12 @@
--- Takes every key for ARGV[2] ms under the value ARGV[1] if all are free; else says who is in the way.
--- {1}: ours. {0, pttl, value}: held. {2, n}: the n-th key is no lock: another type, or it never expires.
+-- Takes every key for ARGV[2] ms under the value ARGV[1] if all are free; else says who is in the way. Where ARGV[3] is
+-- 'fence', the last key is none of them: it is the counter that the claim's fencing token comes from.
+-- {1}, or {1, token}: ours. {0, pttl, value}: held. {2, n}: the n-th key is no lock: another type, or it never expires.
+-- {3}: the counter cannot be raised, since it holds something else; nothing was taken.
+local fenced = ARGV[3] == 'fence'
+local count = fenced and #KEYS - 1 or #KEYS
 local mine = 0
-for n, key in ipairs(KEYS) do
+for n = 1, count do
+  local key = KEYS[n]
   local left = redis.call('PTTL', key)
   if left ~= -2 then
     local value = redis.pcall('GET', key)
@@ -16,9 +21,24 @@ for n, key in ipairs(KEYS) do
     end
   end
 end
--- Our own value under every key: a repeat of a request whose reply was lost. It must not touch the expiry.
-if mine == #KEYS then return {1} end
-for _, key in ipairs(KEYS) do
-  redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+local ours = {1}
+if fenced then
+  -- Before the first key is set: nothing is rolled back when a script fails on its way.
+  local last = redis.pcall('GET', KEYS[#KEYS])
+  if type(last) == 'table' and not string.find(last.err, 'WRONGTYPE', 1, true) then return last end
+  -- There is none yet: the clock alone counts.
+  if last == false then last = '0' end
+  if type(last) ~= 'string' or not string.find(last, '^%d+$') then return {3} end
+  local now = redis.call('TIME')
+  local token = math.max(tonumber(last) + 1, tonumber(now[1]) * 1000000 + tonumber(now[2]))
+  -- Lua's numbers have gaps from here on.
+  if token >= 2 ^ 53 then return {3} end
+  redis.call('SET', KEYS[#KEYS], string.format('%.0f', token))
+  ours[2] = token
 end
-return {1}
+-- Our own value under every key: a repeat of a request whose reply was lost. It must not touch the expiry.
+if mine == count then return ours end
+for n = 1, count do
+  redis.call('SET', KEYS[n], ARGV[1], 'PX', ARGV[2])
+end
+return ours

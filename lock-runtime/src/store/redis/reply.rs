@@ -3,6 +3,7 @@
 use redis::{RedisError, Value};
 
 use crate::error::{StoreError, StoreErrorKind};
+use crate::key::LockKey;
 
 /// Why a command has no result.
 #[derive(Debug)]
@@ -47,6 +48,30 @@ impl Fault {
             Self::Answered { code, error } if error.kind() == StoreErrorKind::Protocol => {
                 let text = format!("redis at {server} answered {code} to our greeting; is it a Redis server?");
                 Self::Answered { code, error: StoreError::new(StoreErrorKind::Protocol, text) }
+            }
+            fault => fault,
+        }
+    }
+
+    /// Something else is kept where the counter of fencing tokens should be. Nothing was done.
+    pub(super) fn unusable_counter(counter: &LockKey, server: &str) -> Self {
+        let text = format!(
+            "redis at {server} can give no fencing token: its counter `{counter}` holds something else than a number below \
+             2^53; find out who wrote it, then delete it"
+        );
+        Self::Answered { code: "COUNTER".to_owned(), error: StoreError::new(StoreErrorKind::Denied, text) }
+    }
+
+    /// The same, where a fencing token was asked for: with what that takes, if a permission was missing.
+    pub(super) fn of_fencing(self, counter: &LockKey) -> Self {
+        match self {
+            // `ERR` is what servers before 7.2 say of a command inside a script.
+            Self::Answered { code, error }
+                if error.kind() == StoreErrorKind::Denied && ["NOPERM", "ERR"].contains(&code.as_str()) =>
+            {
+                let text =
+                    format!("{error}; a fencing token takes GET, SET and TIME, and the key `{counter}` of its counter");
+                Self::Answered { code, error: StoreError::new(StoreErrorKind::Denied, text) }
             }
             fault => fault,
         }
