@@ -18,6 +18,7 @@ fn main() {
         ["snatch", url, key] => snatch(url, key),
         ["shut-down", url, threads] => shut_down(url, threads),
         ["contend", url, callers, locks] => contend(url, callers.parse().expect("a number"), locks == "locked"),
+        ["fence", url, key, turns] => fence(url, key, turns.parse().expect("a number")),
         _ => panic!("unknown arguments: {words:?}"),
     }
 }
@@ -116,6 +117,24 @@ async fn contend(url: &str, callers: usize, locked: bool) {
     for result in tasks.join_all().await {
         let (began, ended) = result.expect("the lock");
         println!("{} {}", began.as_nanos(), ended.as_nanos());
+    }
+}
+
+/// Says `ready`, waits for the key `go`, and takes the lock as often as told. Each holder adds its fencing token to the list
+/// `tokens`, which so has the order of the holds.
+#[tokio::main]
+async fn fence(url: &str, key: &str, turns: usize) {
+    let locks = LockManager::connect(url).await.expect("connect");
+    println!("ready");
+    let mut admin = Admin::new(url);
+    eventually_blocking("the signal to go", Duration::from_secs(30), || admin.exists("go"));
+
+    for _ in 0..turns {
+        let (ttl, wait) = (Duration::from_secs(30), Duration::from_secs(50));
+        let guard = locks.lock(key).ttl(ttl).wait(wait).fence().acquire().await.expect("the lock");
+        let token = guard.fence().expect("its token");
+        admin.command::<()>(&["RPUSH", "tokens", &token.to_string()]);
+        guard.release().await.expect("nobody's lease was over");
     }
 }
 
