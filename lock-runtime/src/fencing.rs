@@ -58,7 +58,7 @@
 //! UPDATE orders SET fence = $2 WHERE id = $1 AND fence <= $2;
 //! ```
 //!
-//! The example `fenced` does it with SQLite: `cargo run -p lock-example-fenced`.
+//! `cargo run -p lock-example-fenced` shows it: a late writer is refused, and with `FENCE=off` it is not.
 //!
 //! ## HTTP, and stores of objects
 //!

@@ -18,7 +18,7 @@ pub use admin::Admin;
 pub use clock::machine_time;
 pub use drop_after::{DropAfter, Moment, drop_after};
 pub use eventually::{eventually, eventually_blocking};
-pub use example::example;
+pub use example::{example, example_package};
 pub use log::Log;
 pub use process::{Process, is_running};
 pub use proxy::{Conduct, Proxy};
