@@ -12,7 +12,9 @@ pub mod http;
 mod log;
 mod process;
 mod proxy;
+mod resp;
 mod server;
+mod sometimes;
 
 pub use admin::Admin;
 pub use clock::machine_time;
@@ -21,5 +23,6 @@ pub use eventually::{eventually, eventually_blocking};
 pub use example::{example, example_package};
 pub use log::Log;
 pub use process::{Process, is_running};
-pub use proxy::{Conduct, Proxy};
+pub use proxy::{Caught, Conduct, Proxy, Way, command};
 pub use server::{RedisServer, ServerOptions};
+pub use sometimes::{Count, Sometimes};
