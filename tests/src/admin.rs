@@ -45,9 +45,21 @@ impl Admin {
     ///
     /// When the server answers with an error, or not at all.
     pub fn command<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
+        self.try_command(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Sends any command, which the server may refuse.
+    ///
+    /// # Errors
+    ///
+    /// What the server says, or that it says nothing.
+    ///
+    /// # Panics
+    ///
+    /// When there is no command.
+    pub fn try_command<T: FromRedisValue>(&mut self, words: &[&str]) -> RedisResult<T> {
         let (name, arguments) = words.split_first().expect("a command");
-        let result = cmd(name).arg(arguments).query(&mut self.connection);
-        result.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        cmd(name).arg(arguments).query(&mut self.connection)
     }
 
     /// GET

@@ -15,6 +15,7 @@ mod proxy;
 mod resp;
 mod server;
 mod sometimes;
+mod wall_clock;
 
 pub use admin::Admin;
 pub use clock::machine_time;
@@ -26,3 +27,4 @@ pub use process::{Process, is_running};
 pub use proxy::{Caught, Conduct, Proxy, Way, command};
 pub use server::{RedisServer, ServerOptions};
 pub use sometimes::{Count, Sometimes};
+pub use wall_clock::WallClock;

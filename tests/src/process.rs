@@ -90,11 +90,21 @@ impl Process {
     }
 
     /// Sends a signal, unless the program is already gone.
-    pub(crate) fn signal(&mut self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) {
         if self.try_status().is_none() {
             // An error means that it ended just now.
             let _ = kill_process(self.pid, signal);
         }
+    }
+
+    /// Stops the program in its tracks (SIGSTOP).
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a stopped program go on (SIGCONT).
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
     }
 
     /// Asks the program to end, as Ctrl-C does.

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::hash::BuildHasher;
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,7 +10,6 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::admin::Admin;
@@ -36,6 +36,7 @@ pub struct RedisServer {
 pub struct ServerOptions {
     password: Option<String>,
     arguments: Vec<String>,
+    environment: Vec<(String, OsString)>,
 }
 
 impl ServerOptions {
@@ -51,6 +52,27 @@ impl ServerOptions {
     pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         self.arguments.extend(arguments.into_iter().map(str::to_owned));
         self
+    }
+
+    /// Sets variables of the server's environment.
+    #[must_use]
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (String, OsString)>) -> Self {
+        self.environment.extend(variables);
+        self
+    }
+
+    /// Allows the command `DEBUG`, which servers from 7.0 on refuse and older ones have no switch for.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not say its version.
+    #[must_use]
+    pub fn debug_command(self) -> Self {
+        let version = Command::new(program()).arg("--version").output().expect("start redis-server");
+        let version = String::from_utf8_lossy(&version.stdout).into_owned();
+        let major = version.split("v=").nth(1).and_then(|version| version.split('.').next());
+        let major: u32 = major.and_then(|major| major.parse().ok()).expect("a version: `v=7.0.15`");
+        if major < 7 { self } else { self.arguments(["--enable-debug-command", "yes"]) }
     }
 
     /// Starts the server and waits until it answers.
@@ -73,14 +95,14 @@ impl ServerOptions {
     }
 
     fn spawn(&self, port: u16, directory: &TempDir) -> Process {
-        let program = env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-        let mut command = Command::new(program);
+        let mut command = Command::new(program());
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(directory.path());
         command.args(["--save", "", "--appendonly", "no"]);
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
         }
         command.args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(directory.path());
         Process::spawn(&command)
     }
@@ -152,12 +174,12 @@ impl RedisServer {
 
     /// Stops the server in its tracks (SIGSTOP): connections are accepted, nothing is answered.
     pub fn pause(&mut self) {
-        self.process.signal(Signal::STOP);
+        self.process.pause();
     }
 
     /// Lets a paused server go on (SIGCONT), with what it was sent in the meantime.
     pub fn resume(&mut self) {
-        self.process.signal(Signal::CONT);
+        self.process.resume();
     }
 
     /// Kills the server (SIGKILL): connections are refused, and everything is forgotten.
@@ -178,6 +200,11 @@ impl RedisServer {
         assert!(ready.is_ok(), "port {} was taken by another process", self.port);
         self.process = process;
     }
+}
+
+/// The server's binary.
+fn program() -> OsString {
+    env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
 /// Another process was faster.

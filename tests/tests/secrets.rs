@@ -57,11 +57,13 @@ macro_rules! fails {
     };
 }
 
+/// Row 59 of the fault matrix.
+///
 /// Promise: a password and the full tokens are in no `Debug`, no `Display` and no log line, on any path.
 ///
 /// Turned red by: a derived `Debug` of a type that holds the URL or a token; an error text that repeats the stored value.
 #[tokio::test]
-async fn nothing_secret_is_shown() {
+async fn row_59_nothing_secret_is_shown() {
     let log = Log::capture();
     let seen = Seen::default();
     let mut server = RedisServer::options().password(PASSWORD).start();

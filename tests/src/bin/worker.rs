@@ -1,12 +1,19 @@
 //! Another process, for tests that need several.
 
 use std::env;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lock_runtime::store::redis::RedisStore;
-use lock_runtime::{LockError, LockManager, distributed_lock};
+use lock_runtime::store::{Attempt, Claim, Done, Extension, Store, StoreFuture};
+use lock_runtime::{LockError, LockManager, Moment, distributed_lock};
 use lock_tests::{Admin, RedisServer, eventually_blocking, machine_time};
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 fn main() {
@@ -17,6 +24,13 @@ fn main() {
         ["hold-lock", url, key, ttl] => hold_lock(url, key, milliseconds(ttl)),
         ["snatch", url, key] => snatch(url, key),
         ["shut-down", url, threads] => shut_down(url, threads),
+        ["abort", url, key, ttl] => abort(url, key, milliseconds(ttl)),
+        ["end-runtime", url, key, ttl, kind, end] => end_runtime(url, key, milliseconds(ttl), kind, end),
+        ["note-polls", url, key, ttl, kind] => note_polls(url, key, milliseconds(ttl), kind),
+        ["stop-itself", url, key, ttl, look] => {
+            stop_itself(url, key, milliseconds(ttl), look.parse().expect("a number"));
+        }
+        ["watch-wall-clock", url] => watch_wall_clock(url),
         ["contend", url, callers, locks] => contend(url, callers.parse().expect("a number"), locks == "locked"),
         ["fence", url, key, turns] => fence(url, key, turns.parse().expect("a number")),
         _ => panic!("unknown arguments: {words:?}"),
@@ -73,8 +87,8 @@ async fn snatch(url: &str, key: &str) {
 /// Takes locks in every way, has some under way and some just dropped, shuts the manager down and ends.
 fn shut_down(url: &str, threads: &str) {
     let mut builder = match threads {
-        "current" => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
+        "current" => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
     };
     let runtime = builder.enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -98,6 +112,195 @@ fn shut_down(url: &str, threads: &str) {
         locks.shutdown().await;
         drop(last);
     });
+}
+
+/// Ends in the middle of a locked body, without unwinding.
+#[tokio::main]
+async fn abort(url: &str, key: &str, ttl: Duration) {
+    #[distributed_lock(key = key, ttl = ttl, manager = locks)]
+    async fn aborting(locks: &LockManager, key: &str, ttl: Duration) -> Result<(), LockError> {
+        println!("held");
+        tokio::task::yield_now().await;
+        std::process::abort()
+    }
+
+    let locks = LockManager::connect(url).await.expect("connect");
+    aborting(&locks, key, ttl).await.expect("unreachable: it aborts");
+}
+
+fn runtime(kind: &str) -> Runtime {
+    let mut builder = match kind {
+        "current-thread" => Builder::new_current_thread(),
+        "multi-thread" => Builder::new_multi_thread(),
+        _ => panic!("unknown kind of runtime: {kind}"),
+    };
+    builder.worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+/// Ends its runtime while a locked body is waiting in it.
+fn end_runtime(url: &str, key: &str, ttl: Duration, kind: &str, end: &str) {
+    #[distributed_lock(key = key, ttl = ttl, manager = locks)]
+    async fn endless(
+        locks: &LockManager,
+        key: &str,
+        ttl: Duration,
+        held: oneshot::Sender<()>,
+    ) -> Result<(), LockError> {
+        held.send(()).expect("somebody waits");
+        std::future::pending().await
+    }
+
+    let runtime = runtime(kind);
+    let locks = runtime.block_on(async {
+        let store = RedisStore::open(url).expect("a good address");
+        let locks = LockManager::builder(store).shutdown_grace(Duration::from_millis(200)).build();
+        let (held, is_held) = oneshot::channel();
+        let (own, key) = (locks.clone(), key.to_owned());
+        tokio::spawn(async move { endless(&own, &key, ttl, held).await });
+        is_held.await.expect("the lock");
+        locks
+    });
+    println!("held");
+    match end {
+        "drop" => drop(runtime),
+        "shutdown-timeout" => runtime.shutdown_timeout(Duration::from_secs(1)),
+        "shutdown-background" => runtime.shutdown_background(),
+        "shutdown-manager" => {
+            runtime.block_on(locks.shutdown());
+            drop(runtime);
+        }
+        _ => panic!("unknown end: {end}"),
+    }
+    println!("ended");
+}
+
+/// Says `held` from a locked body that is polled every now and then; then how the call ended, and when the body was polled last,
+/// in nanoseconds on the machine's clock.
+fn note_polls(url: &str, key: &str, ttl: Duration, kind: &str) {
+    #[distributed_lock(key = key, ttl = ttl, manager = locks)]
+    async fn noting(locks: &LockManager, key: &str, ttl: Duration, last: &Mutex<Duration>) -> Result<(), LockError> {
+        for polls in 0_u64.. {
+            // First thing in each poll: one that has begun may be stopped anywhere behind this.
+            *last.lock().expect("no panic") = machine_time();
+            if polls == 2 {
+                println!("held");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    let last = Mutex::default();
+    let outcome = runtime(kind).block_on(async {
+        let locks = LockManager::connect(url).await.expect("connect");
+        noting(&locks, key, ttl, &last).await
+    });
+    let last = last.into_inner().expect("no panic");
+    println!("{} {}", outcome.expect_err("it goes on until the lock is lost").kind(), last.as_nanos());
+}
+
+/// A store that stops the process before one of the looks at the clock that follow its first answer.
+#[derive(Debug)]
+struct Stopping {
+    store: RedisStore,
+    answered: AtomicBool,
+    looks: AtomicU64,
+    stop_before: u64,
+}
+
+impl Store for Stopping {
+    fn now(&self) -> Moment {
+        if self.answered.load(Ordering::SeqCst) && self.looks.fetch_add(1, Ordering::SeqCst) + 1 == self.stop_before {
+            println!("stopping");
+            kill_process(getpid(), Signal::STOP).expect("a signal to oneself");
+        }
+        self.store.now()
+    }
+
+    fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
+        Box::pin(async move {
+            let answer = self.store.acquire(claim).await;
+            self.answered.store(true, Ordering::SeqCst);
+            answer
+        })
+    }
+
+    fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool> {
+        self.store.extend(claim, ttl, extension)
+    }
+
+    fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
+        self.store.remaining(claim)
+    }
+
+    fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
+        self.store.release(claim)
+    }
+
+    fn abandon(&self, claim: Claim, done: Done) {
+        self.store.abandon(claim, done);
+    }
+
+    fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.store.drain()
+    }
+}
+
+/// Calls a locked function, and stops itself before the given look at the clock after the store's answer (0: never). Prints
+/// `body` and the number of looks before it, if the body begins; then how the call ended.
+///
+/// On one thread, to which the signal is delivered before the look.
+#[tokio::main(flavor = "current_thread")]
+async fn stop_itself(url: &str, key: &str, ttl: Duration, stop_before: u64) {
+    #[distributed_lock(key = key, ttl = ttl, manager = locks)]
+    async fn stopped(locks: &LockManager, key: &str, ttl: Duration, store: &Stopping) -> Result<(), LockError> {
+        println!("body {}", store.looks.load(Ordering::SeqCst));
+        Ok(())
+    }
+
+    let store = RedisStore::open(url).expect("a good address");
+    let store = Arc::new(Stopping { store, answered: AtomicBool::default(), looks: AtomicU64::default(), stop_before });
+    let locks = LockManager::builder(store.clone()).build();
+    let outcome = stopped(&locks, key, ttl, &store).await;
+    println!("ended {}", outcome.map_or_else(|error| error.kind(), |()| "well"));
+}
+
+/// Holds a lock until the wall clock was set twice, and tells what it believed then; after that, tells how long a lease of 300 ms
+/// lasts.
+#[tokio::main]
+async fn watch_wall_clock(url: &str) {
+    #[distributed_lock(key = "wall-clock", ttl = "60s", manager = locks, guard = lock)]
+    async fn watching(locks: &LockManager) -> Result<(), LockError> {
+        let mut before = SystemTime::now();
+        println!("held");
+        for _ in 0..2 {
+            let jump = loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let now = SystemTime::now();
+                let jump = match now.duration_since(before) {
+                    Ok(forwards) => i128::from(forwards.as_secs()),
+                    Err(backwards) => -i128::from(backwards.duration().as_secs()),
+                };
+                before = now;
+                if jump.abs() > 60 {
+                    break jump;
+                }
+            };
+            println!("{jump} {}", lock.remaining().as_millis());
+        }
+        Ok(())
+    }
+
+    #[distributed_lock(key = "short", ttl = "300ms", manager = locks)]
+    async fn endless(locks: &LockManager) -> Result<(), LockError> {
+        std::future::pending().await
+    }
+
+    let locks = LockManager::connect(url).await.expect("connect");
+    watching(&locks).await.expect("the lock");
+    let began = machine_time();
+    let error = endless(&locks).await.expect_err("the lease ends");
+    println!("{} {}", error.kind(), machine_time().saturating_sub(began).as_millis());
 }
 
 /// Says `ready`, waits for the key `go`, and lets all callers loose on one lock. Prints when each body began and ended, in

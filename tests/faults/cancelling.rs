@@ -6,33 +6,36 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use lock_runtime::{LockError, LockManager, distributed_lock};
-use lock_tests::{Moment, RedisServer, drop_after, eventually};
+use lock_tests::{Moment, RedisServer, drop_after, eventually, eventually_blocking};
 
-/// Far longer than any of these tests may take: what is freed is freed by a release, and not by its expiry.
-const TTL: Duration = Duration::from_secs(60);
-
-/// Within this, *at once* is true, on a busy machine too.
-const AT_ONCE: Duration = Duration::from_secs(2);
+use crate::{AT_ONCE, PROCESS, TTL, worker};
 
 const KEY: &str = "cancelled";
 
 /// What the locked function does.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Body {
     Finish,
     Hang,
+    PanicAtOnce,
     Panic,
+    PanicInATask,
 }
 
 #[distributed_lock(key = KEY, ttl = TTL, manager = locks)]
 async fn locked(locks: &LockManager, body: Body) -> Result<&'static str, LockError> {
+    assert!(!matches!(body, Body::PanicAtOnce), "on purpose");
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     match body {
         Body::Finish => Ok("finished"),
         Body::Hang => pending::<Result<Infallible, _>>().await.map(|never| match never {}),
-        Body::Panic => panic!("on purpose"),
+        Body::PanicAtOnce | Body::Panic => panic!("on purpose"),
+        Body::PanicInATask => {
+            let error = tokio::spawn(async { panic!("on purpose") }).await.expect_err("it panics");
+            std::panic::resume_unwind(error.into_panic())
+        }
     }
 }
 
@@ -69,19 +72,19 @@ async fn drop_at_every_poll() {
 /// Turned red by: arming the guard after the `SET` was answered; a `Drop` of the guard that does nothing; a release that
 /// counts as done before it was sent.
 #[tokio::test]
-async fn dropped_at_every_poll() {
+async fn row_04_dropped_at_every_poll() {
     drop_at_every_poll().await;
 }
 
 /// As above, where another thread drives the connection while the call is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_at_every_poll_with_two_threads() {
+async fn row_04_dropped_at_every_poll_with_two_threads() {
     drop_at_every_poll().await;
 }
 
 /// As above, with a connection that is still to be made when the first polls are dropped.
 #[tokio::test]
-async fn dropped_while_connecting() {
+async fn row_04_dropped_while_connecting() {
     let server = RedisServer::start();
     for moment in [Moment::Pending, Moment::Woken] {
         let mut polls = 0;
@@ -101,7 +104,7 @@ async fn dropped_while_connecting() {
 ///
 /// Turned red by: a turn to ask the store that is not passed on when it is dropped.
 #[tokio::test]
-async fn dropped_while_waiting() {
+async fn row_04_dropped_while_waiting() {
     let server = RedisServer::start();
     let locks = LockManager::connect(&server.url()).await.expect("connect");
     for polls in 0..12 {
@@ -117,27 +120,45 @@ async fn dropped_while_waiting() {
     }
 }
 
-/// Promise: a panic of the body reaches the caller unchanged, and frees the lock at once.
+/// Promise: a panic of the body reaches the caller unchanged, and frees the lock at once: before its first await, after one, and
+/// when it comes out of a task that the body has spawned.
 ///
 /// Turned red by: releasing only after the body returned.
 #[tokio::test]
-async fn a_panicking_body() {
+async fn row_07_panic_in_the_body() {
     let server = RedisServer::start();
     let locks = LockManager::connect(&server.url()).await.expect("connect");
-    let task = tokio::spawn({
-        let locks = locks.clone();
-        async move { locked(&locks, Body::Panic).await }
-    });
-    let panic = task.await.expect_err("it panics").into_panic();
-    assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
-    assert_freed(&server, &locks, "panic").await;
+    for body in [Body::PanicAtOnce, Body::Panic, Body::PanicInATask] {
+        let task = tokio::spawn({
+            let locks = locks.clone();
+            async move { locked(&locks, body).await }
+        });
+        let panic = task.await.expect_err("it panics").into_panic();
+        assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
+        assert_freed(&server, &locks, &format!("{body:?}")).await;
+    }
+}
+
+/// Promise: a process that aborts, as one does that panics with `panic = "abort"`, frees its lock by its ttl.
+///
+/// Turned red by: a lock without an expiry.
+#[test]
+fn row_07_abort_in_the_body() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let ttl = Duration::from_millis(700);
+    let mut worker = worker(&["abort", &server.url(), KEY, &ttl.as_millis().to_string()]);
+    assert_eq!(worker.line(PROCESS), "held");
+    let (status, output) = worker.finish(PROCESS);
+    assert!(!status.success(), "{output}");
+    eventually_blocking("the lock is freed", ttl + AT_ONCE, || !admin.exists(KEY));
 }
 
 /// Promise: a cancelled body (its task aborted, its client hung up) frees the lock at once.
 ///
 /// Turned red by: a guard whose `Drop` does nothing.
 #[tokio::test]
-async fn a_cancelled_body() {
+async fn row_05_future_dropped_in_the_middle_of_the_body() {
     let server = RedisServer::start();
     let locks = LockManager::connect(&server.url()).await.expect("connect");
     let task = tokio::spawn({
@@ -155,7 +176,7 @@ async fn a_cancelled_body() {
 ///
 /// Turned red by: a guard whose `Drop` does nothing.
 #[tokio::test]
-async fn a_timed_out_body() {
+async fn row_05_caller_times_out() {
     let server = RedisServer::start();
     let locks = LockManager::connect(&server.url()).await.expect("connect");
     let outcome = tokio::time::timeout(Duration::from_millis(100), locked(&locks, Body::Hang)).await;
@@ -168,7 +189,7 @@ async fn a_timed_out_body() {
 ///
 /// Turned red by: `tokio::spawn` in `Drop`.
 #[test]
-fn a_guard_outlives_its_runtime() {
+fn row_06_guard_outlives_its_runtime() {
     let server = RedisServer::start();
     let ttl = Duration::from_millis(700);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -180,5 +201,49 @@ fn a_guard_outlives_its_runtime() {
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(guard)));
     assert!(dropped.is_ok());
     let mut admin = server.admin();
-    lock_tests::eventually_blocking("the lock is freed", ttl + AT_ONCE, || !admin.exists(KEY));
+    eventually_blocking("the lock is freed", ttl + AT_ONCE, || !admin.exists(KEY));
+}
+
+/// Promise: a runtime that is shut down with a lock held, in whatever way and of either kind, ends without a panic and without
+/// hanging, and the lock is freed by its ttl.
+///
+/// Turned red by: `tokio::spawn` in `Drop`, or blocking there.
+#[test]
+fn row_06_runtime_shut_down_with_a_lock_held() {
+    let server = RedisServer::start();
+    let ttl = Duration::from_secs(1);
+    let runtimes = ["current-thread", "multi-thread"];
+    let ends = ["drop", "shutdown-timeout", "shutdown-background"];
+    let started: Vec<_> = runtimes
+        .into_iter()
+        .flat_map(|runtime| ends.map(|end| (runtime, end)))
+        .map(|(runtime, end)| {
+            let key = format!("{runtime} {end}");
+            let milliseconds = ttl.as_millis().to_string();
+            (worker(&["end-runtime", &server.url(), &key, &milliseconds, runtime, end]), key)
+        })
+        .collect();
+    let mut admin = server.admin();
+    for (mut worker, key) in started {
+        assert_eq!(worker.line(PROCESS), "held", "{key}");
+        let (status, output) = worker.finish(PROCESS);
+        assert!(status.success() && output == "held\nended", "{key}: {output}");
+        eventually_blocking("the lock is freed", ttl + AT_ONCE, || !admin.exists(&key));
+    }
+}
+
+/// Promise: a manager that was shut down before its runtime leaves no key behind.
+///
+/// Turned red by: a `shutdown` that does not wait for the releases.
+#[test]
+fn row_06_manager_shut_down_before_its_runtime() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    for runtime in ["current-thread", "multi-thread"] {
+        let ttl = TTL.as_millis().to_string();
+        let mut worker = worker(&["end-runtime", &server.url(), KEY, &ttl, runtime, "shutdown-manager"]);
+        let (status, output) = worker.finish(PROCESS);
+        assert!(status.success() && output == "held\nended", "{output}");
+        assert!(!admin.exists(KEY));
+    }
 }
