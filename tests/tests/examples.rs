@@ -1,5 +1,6 @@
 //! The examples do what they say, as the user runs them.
 
+use std::collections::HashMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,74 @@ fn quickstart_without_a_server() {
     let (status, output) = quickstart(&server.url()).finish(PATIENCE);
     assert!(!status.success());
     assert!(output.contains("Start a server"), "{output}");
+}
+
+fn worker(url: &str) -> Process {
+    Process::spawn(example("worker").env("REDIS_URL", url))
+}
+
+/// The line that ends in `end`, after any number of others.
+fn line_with(program: &mut Process, part: &str) -> String {
+    loop {
+        let line = program.line(PATIENCE);
+        if line.contains(part) {
+            return line;
+        }
+    }
+}
+
+/// One instance works for longer than the TTL while another waits; stopped for longer than its lease, it loses the lock, is
+/// told so, and lines up again; killed, it is succeeded.
+#[test]
+fn workers_succeed_each_other() {
+    let server = RedisServer::start();
+    let mut first = worker(&server.url());
+    line_with(&mut first, "importing");
+    let mut second = worker(&server.url());
+    // 500 ms each: past the TTL.
+    line_with(&mut first, "batch 4,");
+    assert!(!second.output().contains("importing"), "two at once");
+
+    first.pause();
+    line_with(&mut second, "importing");
+    first.resume();
+    let told = line_with(&mut first, "stopped working");
+    assert!(told.contains("lease"), "{told}");
+
+    second.kill();
+    line_with(&mut first, "importing");
+    // An orderly end frees the lock at once.
+    first.interrupt();
+    let (status, output) = first.finish(PATIENCE);
+    assert!(status.success(), "{output}");
+    assert!(!server.admin().exists("feed:orders"));
+}
+
+/// Three instances with a timer each: every run is done by exactly one of them.
+#[test]
+fn a_scheduled_job_runs_once() {
+    const RUNS: usize = 5;
+    let server = RedisServer::start();
+    let start = || Process::spawn(example("scheduled").env("REDIS_URL", server.url()).env("PERIOD", "400"));
+    let mut instances = [start(), start(), start()];
+    let mut outcomes: HashMap<String, Vec<String>> = HashMap::new();
+    for instance in &mut instances {
+        instance.line(PATIENCE);
+        // Some are missed by those that started later.
+        for _ in 0..2 * RUNS {
+            let line = instance.line(PATIENCE);
+            let (run, outcome) = line.split_once(": ").expect("a run and its outcome");
+            outcomes.entry(run.to_owned()).or_default().push(outcome.to_owned());
+        }
+    }
+    let complete: Vec<_> = outcomes.into_iter().filter(|(_, outcomes)| outcomes.len() == instances.len()).collect();
+    assert!(complete.len() >= RUNS, "{complete:?}");
+    for (run, outcomes) in complete {
+        let done = outcomes.iter().filter(|outcome| outcome.starts_with("report")).count();
+        assert_eq!(done, 1, "{run}: {outcomes:?}");
+        let elsewhere = outcomes.iter().filter(|outcome| *outcome == "done elsewhere").count();
+        assert_eq!(elsewhere, instances.len() - 1, "{run}: {outcomes:?}");
+    }
 }
 
 /// A running web example.
