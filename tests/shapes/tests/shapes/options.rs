@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lock_runtime::store::memory::MemoryStore;
 use lock_runtime::{LockError, LockGuard, LockManager, Retry, distributed_lock};
-use lock_shape_tests::{Recorder, body, noted, recorded, under, while_busy};
+use lock_shape_tests::{Recorder, body, note, noted, recorded, under, while_busy};
 use tokio::time::{Instant, sleep};
 
 const LEASE: Duration = Duration::from_secs(7);
@@ -107,6 +107,29 @@ async fn terms() {
         assert!(matches!(&error, LockError::Invalid { reason, .. } if reason.contains(why)), "{error}");
     }
     assert_eq!(noted(), [""; 0]);
+}
+
+/// Promise: `on_lost` says whether the body goes on when its lease has ended.
+#[tokio::test(start_paused = true)]
+async fn on_lost() {
+    #[distributed_lock(key = "o", ttl = "5s", on_lost = "proceed", guard = lock)]
+    async fn proceeds() -> Result<bool, LockError> {
+        body();
+        sleep(2 * LEASE).await;
+        Ok(lock.remaining().is_zero())
+    }
+    #[distributed_lock(key = "o", ttl = "5s", on_lost = "cancel")]
+    async fn is_cancelled() -> Result<bool, LockError> {
+        body();
+        sleep(2 * LEASE).await;
+        note("to the end");
+        Ok(true)
+    }
+    let locks = recorded();
+    assert!(locks.scope(proceeds()).await.expect("the body's own result"));
+    drop(noted());
+    assert!(locks.scope(is_cancelled()).await.expect_err("its lease has ended").is_lost());
+    assert_eq!(noted(), ["lock o", "body", "abandon o"]);
 }
 
 /// Promise: `fence` binds the token, an `i64`, under any name that is free, beside the guard and without it.
