@@ -84,6 +84,10 @@ impl Store for Recorder {
         self.store.now()
     }
 
+    fn fences(&self) -> bool {
+        self.store.fences()
+    }
+
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
         Box::pin(async move {
             let attempt = self.store.acquire(claim).await?;

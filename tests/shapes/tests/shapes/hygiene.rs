@@ -47,7 +47,7 @@ async fn names_of_the_expansion() {
     assert_eq!(under("h:1:2:3", ours(1, 2, 3, 4, 5, 6, 7, 8)).await.expect("free"), 36);
     assert_eq!(lock_shape_tests::while_busy("h", in_the_answers(9)).await.expect("answered"), 9);
     assert_eq!(under("h", guards(1)).await.expect("free"), 1);
-    drop(tokens(1));
+    assert!(under("h", tokens(1)).await.expect("free") > 1);
 }
 
 /// Promise: locals, arguments and functions may be called as the modules and functions that the expansion uses.
@@ -83,13 +83,20 @@ mod modules {
         pub(super) const NAME: &str = "my std";
     }
 
-    #[::lock_runtime::distributed_lock(key = "h:{id}", ttl = "5s", wait = "1s", guard = lock, manager = manager)]
+    #[::lock_runtime::distributed_lock(
+        key = "h:{id}",
+        ttl = "5s",
+        wait = "1s",
+        guard = lock,
+        fence = token,
+        manager = manager
+    )]
     async fn names(
         id: u8,
         manager: ::lock_runtime::LockManager,
     ) -> ::core::result::Result<[&'static str; 3], LockError> {
         body();
-        let _ = lock.remaining();
+        let _ = (lock.remaining(), token);
         Ok([lock_runtime::NAME, core::NAME, std::NAME])
     }
 
@@ -178,7 +185,7 @@ mod prelude {
         assert_eq!(locks.scope(hostile(1)).await.expect("free"), None);
         assert_eq!(lock_shape_tests::noted(), ["lock h:1:001", "body", "abandon h:1:001"]);
         assert_eq!(while_busy("h:2:002", hostile(2)).await.expect("answered"), None);
-        drop(fenced(1));
+        assert!(under("h:1", fenced(1)).await.expect("free") > 1);
         under("h:1", skipped(1)).await.expect("free");
         while_busy("h:1", skipped(1)).await.expect("skipped");
     }

@@ -114,11 +114,12 @@ async fn a_function_as_tokens() {
 
 macro_rules! with_names_of_its_own {
     ($name:ident, $block:block) => {
-        #[distributed_lock(key = "own:{id}", ttl = "5s", guard = lock)]
+        #[distributed_lock(key = "own:{id}", ttl = "5s", guard = lock, fence = token)]
         async fn $name(id: u64) -> Result<u64, LockError> {
             body();
             let key = lock.key().to_string();
             let of_the_caller: u64 = $block;
+            assert_eq!(lock.fence(), Some(token));
             Ok(of_the_caller + id + u64::try_from(key.len()).unwrap_or_default())
         }
     };
@@ -127,13 +128,14 @@ macro_rules! with_names_of_its_own {
 with_names_of_its_own!(own_names, {
     let id = 100;
     let lock = 1000;
-    id + lock
+    let token = 10_000;
+    id + lock + token
 });
 
-/// Promise: names that a macro brings along, the guard's among them, and names of its caller's stay apart.
+/// Promise: names that a macro brings along, the guard's and the token's among them, and names of its caller's stay apart.
 #[tokio::test]
 async fn hygiene_of_the_macro() {
-    assert_eq!(under("own:1", own_names(1)).await.expect("free"), 1100 + 1 + 5);
+    assert_eq!(under("own:1", own_names(1)).await.expect("free"), 11_100 + 1 + 5);
 }
 
 macro_rules! methods {

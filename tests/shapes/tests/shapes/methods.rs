@@ -138,7 +138,7 @@ async fn receivers() {
     assert_eq!(under(KEY, account().by_value()).await.expect("free"), "acme");
     assert_eq!(under(KEY, account().by_mutable_value()).await.expect("free").balance, 0);
     assert_eq!(under(KEY, account().renewed()).await.expect("free"), 5);
-    drop(changed.fenced());
+    assert!(*under(KEY, changed.fenced()).await.expect("free") > 9);
     assert_eq!(under(KEY, Arc::new(account()).by_arc()).await.expect("free"), 1);
     let shared = Arc::new(account());
     assert!(Arc::ptr_eq(&shared, &under(KEY, shared.by_borrowed_arc()).await.expect("free")));

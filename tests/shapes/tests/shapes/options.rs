@@ -132,9 +132,10 @@ async fn on_lost() {
     assert_eq!(noted(), ["lock o", "body", "abandon o"]);
 }
 
-/// Promise: `fence` binds the token, an `i64`, under any name that is free, beside the guard and without it.
-#[test]
-fn fence() {
+/// Promise: `fence` binds the token, an `i64`, under any name that is free, beside the guard and without it; each call has a
+/// higher one. Without `fence`, a lock has none.
+#[tokio::test]
+async fn fence() {
     #[distributed_lock(key = "o", ttl = "5s", fence = token)]
     async fn alone<T: Default>(_: T) -> Result<i64, LockError> {
         body();
@@ -146,7 +147,17 @@ fn fence() {
         body();
         Ok(Some(r#type) == lock.fence())
     }
-    drop((alone(1), raw()));
+    #[distributed_lock(key = "o", ttl = "5s", guard = lock)]
+    async fn without() -> Result<Option<i64>, LockError> {
+        body();
+        Ok(lock.fence())
+    }
+    let locks = recorded();
+    let first = locks.scope(alone(1)).await.expect("free");
+    let second = locks.scope(alone(2)).await.expect("free");
+    assert!(second > first && first > 0, "{first}, then {second}");
+    assert!(under("o", raw()).await.expect("free"));
+    assert_eq!(under("o", without()).await.expect("free"), None);
 }
 
 /// Promise: `metadata` is a template or an expression; it is what those read who find the lock busy.

@@ -157,7 +157,7 @@ async fn boxed() {
     under("boxed", shop().swept()).await;
     lock_shape_tests::while_busy("boxed", shop().swept()).await;
     assert_eq!(under("boxed:2", shop().renewed(2)).await.expect("free"), 3);
-    drop(shop().fenced(1));
+    assert!(under("boxed:1", shop().fenced(1)).await.expect("free") > 1);
 
     let mut object: Box<dyn Boxed> = Box::new(shop());
     assert_eq!(under("boxed:acme:1", object.look(1)).await.expect("free"), 6);
