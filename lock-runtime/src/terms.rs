@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::lease::validity;
+
 /// What a call asks for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
@@ -40,9 +42,11 @@ impl Terms {
             (Some(renew), _) if renew.interval(ttl) < Duration::from_millis(1) => {
                 Some("a renewal more often than once in a millisecond would do nothing else")
             }
-            (Some(renew), _) if renew.interval(ttl) >= ttl => {
-                Some("the interval of `renew` is not below `ttl`: the lease would end before its first renewal")
-            }
+            // The lease is believed in for a little less than its TTL.
+            (Some(renew), _) if renew.interval(ttl) >= validity(ttl) => Some(
+                "the interval of `renew` is not below `ttl`, less what is taken off for drift (1 % and 2 ms): the lease would \
+                 end before its first renewal",
+            ),
             (None, Some(_)) => Some("`max_hold` limits renewals, and there are none: add `renew`, or leave it out"),
             (Some(_), Some(max_hold)) if max_hold < ttl => {
                 Some("`max_hold` is shorter than `ttl`: use a shorter `ttl`, without `renew`")

@@ -189,6 +189,7 @@ async fn contradictions_are_invalid() {
         (ask().max_hold(MINUTE), "add `renew`"),
         (ask().renew().max_hold(SECOND), "shorter than `ttl`"),
         (ask().renew_every(3 * SECOND), "not below `ttl`"),
+        (ask().renew_every(Duration::from_millis(2_968)), "not below `ttl`"),
         (ask().renew_every(Duration::from_micros(999)), "millisecond"),
         (ask().min_hold(4 * SECOND), "longer than `ttl`"),
     ] {
