@@ -54,7 +54,8 @@ async fn assert_freed(server: &RedisServer, locks: &LockManager, what: &str) {
     next.release().await.expect("released");
 }
 
-async fn drop_at_every_poll() {
+/// `least`: how many polls a call takes at least.
+async fn drop_at_every_poll(least: usize) {
     let server = RedisServer::start();
     let locks = LockManager::connect(&server.url()).await.expect("connect");
     for moment in [Moment::Pending, Moment::Woken] {
@@ -63,7 +64,7 @@ async fn drop_at_every_poll() {
             assert_freed(&server, &locks, &format!("dropped after poll {polls}, {moment:?}")).await;
             polls += 1;
         }
-        assert!(polls >= 4, "a round trip, two waits, a round trip: {polls}");
+        assert!(polls >= least, "{polls}");
     }
 }
 
@@ -73,13 +74,15 @@ async fn drop_at_every_poll() {
 /// counts as done before it was sent.
 #[tokio::test]
 async fn row_04_dropped_at_every_poll() {
-    drop_at_every_poll().await;
+    // A round trip, two waits, a round trip.
+    drop_at_every_poll(5).await;
 }
 
 /// As above, where another thread drives the connection while the call is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_04_dropped_at_every_poll_with_two_threads() {
-    drop_at_every_poll().await;
+    // An answer may be there already.
+    drop_at_every_poll(3).await;
 }
 
 /// As above, with a connection that is still to be made when the first polls are dropped.

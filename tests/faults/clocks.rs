@@ -212,13 +212,13 @@ async fn row_42_wall_clock_set() {
     let mut holder = Process::spawn(&command);
     assert_eq!(holder.line(PROCESS), "held");
     for step in [3600, -7200] {
+        assert!(server.admin().exists("wall-clock"));
         clock.step(step);
         let line = holder.line(PROCESS);
         let (seen, left) = line.split_once(' ').expect("two numbers");
         let (seen, left): (i64, u64) = (seen.parse().expect("seconds"), left.parse().expect("milliseconds"));
         assert!((seen - step).abs() <= 10, "set by {step} s: {line}");
         assert!(ms(left) > TTL / 2 && ms(left) < TTL, "set by {step} s: {line}");
-        assert!(server.admin().exists("wall-clock"));
     }
     let line = holder.line(PROCESS);
     let lasted = line.strip_prefix("lost ").and_then(|lasted| lasted.parse().ok()).map(ms).expect("milliseconds");

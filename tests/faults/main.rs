@@ -12,6 +12,7 @@ mod limits;
 mod network;
 mod processes;
 mod releasing;
+mod renewing;
 mod scripts;
 mod stalls;
 

@@ -37,6 +37,8 @@ async fn row_21_connections_killed_at_random() {
     let server = RedisServer::start();
     let killed = Sometimes::new("a killed connection");
     let scene = Arc::<Scene>::default();
+    // Two processes' worth of managers.
+    let managers = [connect(&server).await, connect(&server).await];
     let until = Instant::now() + NEMESIS;
 
     let nemesis = tokio::task::spawn_blocking({
@@ -50,8 +52,7 @@ async fn row_21_connections_killed_at_random() {
         }
     });
     let mut callers = JoinSet::new();
-    // Two processes' worth of managers, each with callers that queue in it.
-    for locks in [connect(&server).await, connect(&server).await] {
+    for locks in managers {
         for _ in 0..3 {
             let (locks, scene) = (locks.clone(), scene.clone());
             callers.spawn(async move {
