@@ -20,9 +20,9 @@ fn server_of(clock: &WallClock) -> RedisServer {
 
 /// What is not promised: when the server's clock is set forwards, a lock ends early there, and a second holder gets it while the
 /// first one still believes in his. Promise: that harms nothing else. The first holder's release and extension leave the second
-/// one's lock alone, and tell him.
+/// one's lock alone, and tell him; and his fencing token is the lower one, by which a resource refuses him.
 ///
-/// Turned red by: a release by bare `DEL`; an extension that does not compare.
+/// Turned red by: a release by bare `DEL`; an extension that does not compare; tokens that do not rise.
 #[tokio::test]
 async fn row_39_server_clock_set_forwards() {
     const LEASE: Duration = Duration::from_secs(30);
@@ -31,11 +31,12 @@ async fn row_39_server_clock_set_forwards() {
     let (ours, theirs) = (connect(&server).await, connect(&server).await);
     let overlap = Sometimes::new("the second holder beside the first");
     for extend in [true, false] {
-        let first = ours.lock("stepped").ttl(LEASE).acquire().await.expect("the lock");
+        let first = ours.lock("stepped").ttl(LEASE).fence().acquire().await.expect("the lock");
         let busy = theirs.lock("stepped").ttl(LEASE).acquire().await.expect_err("it is held");
         assert!(busy.is_busy(), "{busy}");
         clock.step(31);
-        let second = theirs.lock("stepped").ttl(TTL).wait(AT_ONCE).acquire().await.expect("it has ended there");
+        let second = theirs.lock("stepped").ttl(TTL).wait(AT_ONCE).fence().acquire().await.expect("it has ended there");
+        assert!(second.fence() > first.fence() && first.fence().is_some());
         if first.remaining() > Duration::ZERO {
             overlap.happened();
         }
@@ -48,7 +49,7 @@ async fn row_39_server_clock_set_forwards() {
 }
 
 /// Promise: when the server's clock is set back, its keys live longer, and nothing else changes: a holder believes in his lease for no
-/// longer than before, and his release frees the lock at once. (The key of one who died stays for as long as the clock was set back.)
+/// longer than before, his release frees the lock at once, and fencing tokens go on rising. (The key of one who died stays for as long as the clock was set back.)
 ///
 /// Turned red by: taking the deadline from what the server says is left.
 #[tokio::test]
@@ -58,8 +59,8 @@ async fn row_39_server_clock_set_back() {
     let server = server_of(&clock);
     let mut admin = server.admin();
     let locks = connect(&server).await;
-    let guard = locks.lock("stepped").ttl(LEASE).acquire().await.expect("the lock");
-    let before = guard.remaining();
+    let guard = locks.lock("stepped").ttl(LEASE).fence().acquire().await.expect("the lock");
+    let (before, token) = (guard.remaining(), guard.fence());
     clock.step(-3600);
     eventually("the server has seen it", AT_ONCE, || admin.remaining("stepped") > Some(100 * LEASE)).await;
     assert!(guard.ttl().await.expect("an answer") > 100 * LEASE);
@@ -69,6 +70,8 @@ async fn row_39_server_clock_set_back() {
     assert!(guard.remaining() <= LEASE);
     guard.release().await.expect("ours");
     assert!(!admin.exists("stepped"));
+    let next = locks.lock("stepped").ttl(LEASE).fence().acquire().await.expect("the lock");
+    assert!(next.fence() > token && token.is_some());
 }
 
 /// Promise: a server whose clock is fast by no more than the drift that is taken off a lease (1 %) never frees a lock that its holder

@@ -72,6 +72,33 @@ fn row_09_holder_stopped_for_longer_than_its_lease() {
     }
 }
 
+/// Promise: a body that writes all the same after such a stop is refused by a resource that looks at the fencing token: the next
+/// holder's is higher.
+///
+/// Turned red by: tokens that do not rise; a token that is not the one of the lock.
+#[test]
+fn row_09_stale_writer_refused_by_its_token() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let mut holder = worker(&["write-late", &server.url(), "fenced", &LEASE.as_millis().to_string()]);
+    let first = holder.line(PROCESS);
+    let first: i64 = first.strip_prefix("held ").and_then(|token| token.parse().ok()).expect("a token");
+    holder.pause();
+    assert!(admin.write_fenced("resource", first, "early"), "nobody is later yet");
+    eventually_blocking("its lease is over", LEASE + AT_ONCE, || !admin.exists("fenced"));
+    block_on(async {
+        let locks = connect(&server).await;
+        let next = locks.lock("fenced").ttl(TTL).fence().acquire().await.expect("the next holder");
+        let second = next.fence().expect("asked for");
+        assert!(second > first, "{second} after {first}");
+        assert!(admin.write_fenced("resource", second, "next"));
+        holder.resume();
+        assert_eq!(holder.line(PROCESS), "refused");
+        assert_eq!(admin.command::<String>(&["HGET", "resource", "value"]), "next");
+        next.release().await.expect("still theirs");
+    });
+}
+
 /// Promise: when a process is stopped between the answer to its `SET` and the first poll of its body, wherever that is, and goes on
 /// when the lock is another's, its body never begins.
 ///

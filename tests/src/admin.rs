@@ -73,6 +73,14 @@ impl Admin {
         self.command::<()>(&words);
     }
 
+    /// Writes as a resource does that knows fencing tokens: not for a token lower than one that it has seen. Whether it was
+    /// written.
+    pub fn write_fenced(&mut self, key: &str, token: i64, value: &str) -> bool {
+        const WRITE: &str = "if tonumber(redis.call('HGET', KEYS[1], 'token') or 0) > tonumber(ARGV[1]) then return 0 end \
+                             redis.call('HSET', KEYS[1], 'token', ARGV[1], 'value', ARGV[2]) return 1";
+        self.command(&["EVAL", WRITE, "1", key, &token.to_string(), value])
+    }
+
     /// DEL: whether there was something.
     pub fn delete(&mut self, key: &str) -> bool {
         self.command(&["DEL", key])

@@ -27,6 +27,7 @@ fn main() {
         ["abort", url, key, ttl] => abort(url, key, milliseconds(ttl)),
         ["end-runtime", url, key, ttl, kind, end] => end_runtime(url, key, milliseconds(ttl), kind, end),
         ["note-polls", url, key, ttl, kind] => note_polls(url, key, milliseconds(ttl), kind),
+        ["write-late", url, key, ttl] => write_late(url, key, milliseconds(ttl)),
         ["stop-itself", url, key, ttl, look] => {
             stop_itself(url, key, milliseconds(ttl), look.parse().expect("a number"));
         }
@@ -197,6 +198,27 @@ fn note_polls(url: &str, key: &str, ttl: Duration, kind: &str) {
     });
     let last = last.into_inner().expect("no panic");
     println!("{} {}", outcome.expect_err("it goes on until the lock is lost").kind(), last.as_nanos());
+}
+
+/// Says `held` and its fencing token from a locked body that goes on when its lock is lost; when the process has been stopped for
+/// most of the lease or longer, writes with that token, and says what came of it.
+#[tokio::main]
+async fn write_late(url: &str, key: &str, ttl: Duration) {
+    #[distributed_lock(key = key, ttl = ttl, fence = token, on_lost = "proceed", manager = locks)]
+    async fn writing(locks: &LockManager, key: &str, ttl: Duration, resource: &mut Admin) -> Result<bool, LockError> {
+        // Whoever reads the line may stop us right behind it.
+        let mut before = machine_time();
+        println!("held {token}");
+        while machine_time().saturating_sub(before) < ttl / 2 {
+            before = machine_time();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(resource.write_fenced("resource", token, "late"))
+    }
+
+    let locks = LockManager::connect(url).await.expect("connect");
+    let written = writing(&locks, key, ttl, &mut Admin::new(url)).await.expect("the lock");
+    println!("{}", if written { "written" } else { "refused" });
 }
 
 /// A store that stops the process before one of the looks at the clock that follow its first answer.
