@@ -17,23 +17,6 @@ async fn fenced(locks: &LockManager, key: &str) -> LockGuard {
     locks.lock(key).ttl(TTL).wait(TTL).fence().acquire().await.expect("the lock")
 }
 
-/// Promise: tokens rise from holder to holder, however many there are within a microsecond, and on keys of all sorts: the
-/// counter is one.
-///
-/// Turned red by: a token that is the time alone.
-#[tokio::test(start_paused = true)]
-async fn tokens_rise_faster_than_the_clock() {
-    let locks = LockManager::in_memory();
-    let mut last = 0;
-    for number in 0..10_000 {
-        let guard = fenced(&locks, ["a", "b", "c"][number % 3]).await;
-        let fence = guard.fence().expect("asked for");
-        assert!(fence > last, "{fence} is not above {last}");
-        last = fence;
-        guard.release().await.expect("ours");
-    }
-}
-
 /// Promise: the tokens of the next process are above those of this one, although its store starts empty: the database that
 /// remembers the last token outlives both.
 ///

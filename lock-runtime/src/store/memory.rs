@@ -221,3 +221,22 @@ impl Store for MemoryStore {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: tokens rise by the counter where the clock does not: it was put back, or there were more holders within a
+    /// microsecond.
+    ///
+    /// Turned red by: a token that is the time alone.
+    #[test]
+    fn tokens_rise_while_the_clock_is_behind() {
+        let store = MemoryStore::new();
+        let ahead = store.raise() + 1_000_000_000_000;
+        *store.fence.lock().expect("nothing has panicked") = ahead;
+        for next in ahead + 1..ahead + 10 {
+            assert_eq!(store.raise(), next);
+        }
+    }
+}
