@@ -15,6 +15,23 @@
 //!
 //! # Getting one
 //!
+//! By the attribute, `fence = token` binds it as an `i64` in the body:
+//!
+//! ```
+//! # #[cfg(feature = "macros")]
+//! # mod compiled {
+//! # use lock_runtime::{LockError, distributed_lock};
+//! # struct Accounts;
+//! # impl Accounts { async fn write(&self, _: u64, _: i64, _: i64) -> Result<(), LockError> { Ok(()) } }
+//! #[distributed_lock(key = "account:{id}", ttl = "5s", fence = token)]
+//! async fn set_balance(accounts: &Accounts, id: u64, balance: i64) -> Result<(), LockError> {
+//!     accounts.write(id, balance, token).await
+//! }
+//! # }
+//! ```
+//!
+//! By hand:
+//!
 //! ```
 //! use std::time::Duration;
 //! use lock_runtime::{LockError, LockManager};

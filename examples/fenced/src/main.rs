@@ -21,23 +21,19 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{self, Child, ChildStdout, Command, ExitCode, Stdio};
-use std::time::Duration;
 
-use lock_runtime::{LockError, LockManager};
+use lock_runtime::{LockError, LockManager, distributed_lock};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Makes a deposit: reads the balance, thinks, and writes the new one.
+#[distributed_lock(key = "account:{account}", ttl = "1s", wait = "30s", fence = token, manager = locks)]
 async fn deposit(locks: &LockManager, accounts: &Accounts, account: u32, amount: i64) -> Result<(), Failure> {
-    let lock = locks.lock(format!("account:{account}")).ttl(Duration::from_secs(1)).wait(Duration::from_secs(30));
-    let guard = lock.fence().acquire().await?;
-    let token = guard.fence().expect("a lock that was asked for with a token has one");
     println!("has the lock, with token {token}");
     let balance = accounts.balance(account)?;
     println!("reads a balance of {balance}, and {THINKS}");
     think();
-    accounts.write(account, balance + amount, token)?;
-    Ok(guard.release().await?)
+    accounts.write(account, balance + amount, token)
 }
 
 /// The resource: a table of accounts, each with the token of its last writer.
