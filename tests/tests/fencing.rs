@@ -356,6 +356,26 @@ async fn a_repeated_request_has_the_later_token() {
     guard.release().await.expect("ours");
 }
 
+/// Promise: an acquisition whose answer does not come leaves no lock when it is carried out after all, and the token that it
+/// had is not given to anybody else.
+///
+/// Turned red by: a clean-up that follows a `SET` alone.
+#[tokio::test]
+async fn an_unanswered_request_leaves_no_lock() {
+    let mut server = RedisServer::start();
+    let (locks, mut admin) = (connect(&server).await, server.admin());
+    let before = token(&locks).await;
+    server.pause();
+    let error = try_fenced(&locks).await.expect_err("no answer");
+    assert!(error.is_unavailable(), "{error}");
+    server.resume();
+    eventually("the request is carried out", PATIENCE, || stored(&mut admin) > Some(before)).await;
+    eventually("and cleaned up", TTL / 6, || !admin.exists(KEY)).await;
+    let unseen = stored(&mut admin).expect("a counter");
+    let after = token(&locks).await;
+    assert!(after > unseen, "{after} after {unseen}");
+}
+
 /// Promise: managers with a prefix keep to it: their counter is behind it too, and each prefix has its own.
 ///
 /// Turned red by: a counter without the prefix, which an ACL of `~app:*` would refuse.
