@@ -228,7 +228,7 @@ async fn row_20_renewal_races_with_release() {
     for _ in TASKS * ROUNDS..scripts {
         renewed.happened();
     }
-    assert!(renewed.times() > TASKS * ROUNDS / 10, "{scripts} scripts, and a release for each lock");
+    assert!(renewed.times() > TASKS * ROUNDS / 100, "{scripts} scripts, and a release for each lock");
     // The manager's end is behind everything that it has sent.
     locks.shutdown().await;
     let longest: i64 = admin.command(&[
