@@ -235,6 +235,18 @@ fn row_06_runtime_shut_down_with_a_lock_held() {
     }
 }
 
+/// Promise: a runtime ends although a lock is asked for in that very moment, as by a clean-up that was just begun.
+///
+/// Turned red by: spawning a task under a lock that the task's destructor takes: a runtime that ends drops it in the same call.
+#[test]
+fn row_06_lock_asked_for_while_the_runtime_ends() {
+    let server = RedisServer::start();
+    for runtime in ["current-thread", "multi-thread"] {
+        let (status, output) = worker(&["ask-at-the-end", &server.url(), runtime]).finish(PROCESS);
+        assert!(status.success() && output == "ended", "{runtime}: {output}");
+    }
+}
+
 /// Promise: a manager that was shut down before its runtime leaves no key behind.
 ///
 /// Turned red by: a `shutdown` that does not wait for the releases.

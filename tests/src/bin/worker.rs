@@ -1,9 +1,10 @@
 //! Another process, for tests that need several.
 
 use std::env;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,7 @@ fn main() {
         ["shut-down", url, threads] => shut_down(url, threads),
         ["abort", url, key, ttl] => abort(url, key, milliseconds(ttl)),
         ["end-runtime", url, key, ttl, kind, end] => end_runtime(url, key, milliseconds(ttl), kind, end),
+        ["ask-at-the-end", url, kind] => ask_at_the_end(url, kind),
         ["note-polls", url, key, ttl, kind] => note_polls(url, key, milliseconds(ttl), kind),
         ["write-late", url, key, ttl] => write_late(url, key, milliseconds(ttl)),
         ["stop-itself", url, key, ttl, look] => {
@@ -172,6 +174,31 @@ fn end_runtime(url: &str, key: &str, ttl: Duration, kind: &str, end: &str) {
         }
         _ => panic!("unknown end: {end}"),
     }
+    println!("ended");
+}
+
+/// Asks for a lock when it is dropped, and waits for nothing.
+struct Late(LockManager);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let request = pin!(self.0.lock("late").ttl(Duration::from_secs(1)).acquire());
+        // Either way: what counts is that it comes back.
+        let _ = request.poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    }
+}
+
+/// Ends a runtime with a task in it that asks for its first lock while it is dropped.
+fn ask_at_the_end(url: &str, kind: &str) {
+    let locks = LockManager::connect_lazy(url).expect("a good address");
+    let runtime = runtime(kind);
+    let late = Late(locks);
+    runtime.spawn(async move {
+        let _late = late;
+        std::future::pending::<()>().await;
+    });
+    runtime.block_on(tokio::task::yield_now());
+    drop(runtime);
     println!("ended");
 }
 

@@ -123,13 +123,24 @@ impl Pool {
 
     /// The place of `runtime`'s connection, made if there is none.
     fn slot(self: &Arc<Self>, runtime: &Handle) -> Arc<Slot> {
-        let mut slots = lock(&self.slots);
         let id = runtime.id();
-        if let Some((_, slot)) = slots.iter().find(|(of, _)| *of == id) {
-            return slot.clone();
+        let known = |slots: &[(Id, Arc<Slot>)]| slots.iter().find(|(of, _)| *of == id).map(|(_, slot)| slot.clone());
+        if let Some(slot) = known(&lock(&self.slots)) {
+            return slot;
         }
+        // Outside of the lock: a runtime that is ending drops what is spawned in the same call, and the departure takes the lock.
         let slot = Slot::new(self, runtime);
-        slots.push((id, slot.clone()));
+        let mut slots = lock(&self.slots);
+        if let Some(known) = known(&slots) {
+            // Ours is dropped outside of the lock, too.
+            drop(slots);
+            return known;
+        }
+        // One that has departed already would stay for ever.
+        if !slot.departure.is_finished() {
+            slots.push((id, slot.clone()));
+        }
+        drop(slots);
         slot
     }
 
