@@ -1,12 +1,11 @@
 //! An acquisition whose request or answer is late or lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lock_runtime::LockManager;
-use lock_tests::{Conduct, Proxy, RedisServer, Sometimes, Way, command, eventually, eventually_blocking};
-use tokio::runtime::Builder;
+use lock_tests::{Conduct, Proxy, RedisServer, Way, command, eventually};
 
-use crate::{AT_ONCE, DEADLINE, TTL, connect, executed, impatient, in_time, locked, ms, warm_up};
+use crate::{AT_ONCE, DEADLINE, TTL, connect, executed, impatient, in_time, locked, ms, warm_up, worker};
 
 /// Promise: when the answer to a `SET` that was carried out is lost, nobody knows who holds the lock: the call is *unavailable* and
 /// never *busy*, the body does not run, and a clean-up on the same connection frees the key.
@@ -69,40 +68,29 @@ async fn row_02_set_reaches_the_server_after_its_caller_gave_up() {
     }
 }
 
-/// Promise: when not even the caller's runtime is there any more to clean up behind such a `SET`, its key is free after its ttl,
-/// and whoever waits gets it then.
+/// Promise: when not even the caller's process is there any more to clean up behind such a `SET`, its key is free after its ttl, and
+/// whoever waits gets it then.
 ///
 /// Turned red by: a lock without an expiry.
-#[test]
-fn row_02_set_reaches_the_server_after_its_client_is_gone() {
+#[tokio::test]
+async fn row_02_set_reaches_the_server_after_its_process_is_gone() {
     const LEASE: Duration = Duration::from_millis(700);
-    let mut server = RedisServer::start();
+    let server = RedisServer::start();
     let mut admin = server.admin();
-    let orphan = Sometimes::new("an orphan");
-    let runtime = || Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let proxy = Proxy::start(server.port()).await;
+    let late = proxy.next(Way::Requests, command("SET"), Conduct::Hold);
+    let mut holder = worker(&["hold-lock", &proxy.url(), "late", &LEASE.as_millis().to_string()]);
+    late.happened().await;
+    holder.kill();
+    late.let_go().await;
+    eventually("the late SET is executed", AT_ONCE, || admin.exists("late")).await;
 
-    let first = runtime();
-    first.block_on(async {
-        let locks = connect(&server).await;
-        server.pause();
-        let attempt = locks.lock("late").ttl(LEASE).acquire();
-        assert!(tokio::time::timeout(ms(50), attempt).await.is_err());
-    });
-    drop(first);
-    server.resume();
-    eventually_blocking("the late SET is executed", AT_ONCE, || executed(&mut admin, "set") > 0);
-    if admin.exists("late") {
-        orphan.happened();
-    }
-
-    let (waited, guard) = runtime().block_on(async {
-        let locks = connect(&server).await;
-        let started = std::time::Instant::now();
-        let guard = locks.lock("late").ttl(TTL).wait(TTL).acquire().await.expect("the lock");
-        (started.elapsed(), guard)
-    });
+    let locks = connect(&server).await;
+    let started = Instant::now();
+    let guard = locks.lock("late").ttl(TTL).wait(TTL).acquire().await.expect("the lock");
+    let waited = started.elapsed();
     assert!(waited < LEASE + AT_ONCE, "{waited:?}");
-    drop(guard);
+    guard.release().await.expect("ours");
 }
 
 /// Promise: a clean-up never overtakes the `SET` that it is to clean up behind: of 200 that a hanging server executes late, none
