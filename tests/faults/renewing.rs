@@ -252,6 +252,10 @@ async fn row_20_renewal_delayed_past_the_release() {
     let mut admin = server.admin();
     let proxy = Proxy::start(server.port()).await;
     let locks = LockManager::connect(&proxy.url()).await.expect("connect");
+    // The server has to know the script: a hash that it does not know would change nothing, whenever it comes.
+    let known = locks.lock("known").ttl(LEASE).renew_every(ms(10)).acquire().await.expect("the lock");
+    eventually("a renewal", AT_ONCE, || executed(&mut admin, "eval") > 0).await;
+    known.release().await.expect("ours");
     let late = proxy.next(Way::Requests, renewal, Conduct::Hold);
     let guard = locks.lock("renewed").ttl(LEASE).renew_every(ms(50)).acquire().await.expect("the lock");
     late.happened().await;
