@@ -5,6 +5,7 @@
 
 mod cleanup;
 mod connection;
+mod refusal;
 mod renewal;
 mod reply;
 mod script;
@@ -20,6 +21,7 @@ use redis::{Client, Cmd, RedisWrite, ToRedisArgs, Value};
 
 use self::cleanup::Known;
 use self::connection::{Link, Pool, Timeouts};
+use self::refusal::Acquire;
 use self::reply::Fault;
 use self::script::Script;
 use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, millis};
@@ -109,7 +111,7 @@ impl RedisStore {
         let mut before = None;
         loop {
             let link = self.pool.link().await?;
-            let answer = link.run(script, &command).await.and_then(|value| reply::number(&value, link.server()));
+            let answer = reply::number(link.run(script, &command).await, link.server());
             match answer.map_err(Fault::into_error) {
                 Ok(number) => return Ok((number, before)),
                 Err(error) if error.kind() == StoreErrorKind::Connection && before.is_none() => before = Some(error),
@@ -196,10 +198,15 @@ impl Store for RedisStore {
                 Err(fault) => {
                     // What the server refused was not done. But a script over several keys may have been stopped half-way, and
                     // an error that we do not know may come from something between us and the server.
-                    if fault.is_refusal() && claim.keys.len() == 1 {
-                        armed.disarm();
+                    let ([key], Some(refused)) = (&*claim.keys, fault.refused()) else {
+                        return Err(fault.into_error());
+                    };
+                    armed.disarm();
+                    if refused == Acquire::Foreign {
+                        Ok(Attempt::foreign(key.clone()))
+                    } else {
+                        Err(fault.into_error())
                     }
-                    Err(fault.into_error())
                 }
             }
         })
@@ -281,8 +288,7 @@ impl Drop for Armed<'_> {
 /// Compare and delete, with a deadline. `false`: not ours, and nothing was deleted that was not.
 async fn compare_and_delete(link: &Link, claim: &Claim) -> Result<bool, Fault> {
     let (script, command) = give_back(claim);
-    let answer = link.run(script, command).await?;
-    Ok(reply::number(&answer, link.server())? == 1)
+    Ok(reply::number(link.run(script, command).await, link.server())? == 1)
 }
 
 /// As [`compare_and_delete`], for as long as the connection lives. Behind a request whose outcome is unknown it is one single
@@ -290,10 +296,10 @@ async fn compare_and_delete(link: &Link, claim: &Claim) -> Result<bool, Fault> {
 async fn compare_and_delete_behind(link: &Link, claim: &Claim, known: Known) -> Result<bool, Fault> {
     let (script, command) = give_back(claim);
     let answer = match known {
-        Known::Held => link.run_patiently(script, command).await?,
-        Known::Unknown => link.run_text(script, command).await?,
+        Known::Held => link.run_patiently(script, command).await,
+        Known::Unknown => link.run_text(script, command).await,
     };
-    Ok(reply::number(&answer, link.server())? == 1)
+    Ok(reply::number(answer, link.server())? == 1)
 }
 
 /// The script that gives `claim` back, and what it is told: compare and delete; while the keys are to be kept, compare and

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::connection::{Link, Pool};
+use super::refusal::Release;
 use super::reply::Fault;
 use super::{compare_and_delete, compare_and_delete_behind};
 use crate::clock::boottime;
@@ -131,9 +132,13 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
             (Ok(true), _) | (Ok(false), Known::Held) => return true,
             // Our request may still be on its way on a connection that is dead to us but not to the server.
             (Ok(false), Known::Unknown) if !behind_is_open => denials += 1,
-            // Somebody has to mend the server's configuration first: the lock ends with its TTL.
-            (Err(fault), _) if !fault.is_transient() => return false,
-            (Ok(false), Known::Unknown) | (Err(_), _) => {}
+            (Ok(false), Known::Unknown) => {}
+            (Err(fault), _) => match fault.released() {
+                Release::Retry => {}
+                Release::NotHeld => return true,
+                // Somebody has to mend the server's configuration first: the lock ends with its TTL.
+                Release::Orphan => return false,
+            },
         }
         if denials >= DENIALS {
             return true;

@@ -1,9 +1,7 @@
 -- Gives every key ARGV[2] ms, if all hold the value ARGV[1]: exactly that when ARGV[3] is 'exactly', else at least that.
--- 1: done. 0: at least one key is not ours, and nothing was changed.
+-- 1: done. 0, or the error WRONGTYPE: at least one key is not ours, and nothing was changed.
 for _, key in ipairs(KEYS) do
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
-  if value ~= ARGV[1] then return 0 end
+  if redis.call('GET', key) ~= ARGV[1] then return 0 end
 end
 for _, key in ipairs(KEYS) do
   if ARGV[3] == 'exactly' or redis.call('PTTL', key) < tonumber(ARGV[2]) then

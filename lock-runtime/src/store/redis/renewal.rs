@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::connection::{Link, Pool};
-use super::reply::Fault;
+use super::reply::{self, Fault};
 use super::{Renewal, ValueOf, millis, script, write_keys};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::timer;
@@ -72,6 +72,6 @@ async fn alone(link: &Link, renewal: &Renewal<'_>, within: Duration) -> Result<b
         write_keys(command, renewal.claim);
         command.arg(millis(renewal.ttl)).arg("at least");
     };
-    let answer = link.run_within(&script::EXTEND, command, within).await?;
-    Ok(super::reply::number(&answer, link.server())? == 1)
+    let answer = link.run_within(&script::EXTEND, command, within).await;
+    Ok(reply::number(answer, link.server())? == 1)
 }

@@ -2,14 +2,15 @@
 
 use redis::{RedisError, Value};
 
+use super::refusal::{Acquire, Refusal, Release, Renew, unwrapped};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::LockKey;
 
 /// Why a command has no result.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The server answered with an error: what was asked was not done. (Scripts stop at the failing command.)
-    Answered { code: String, error: StoreError },
+    /// The server answered with an error. (Scripts stop at the failing command.)
+    Answered { code: String, refusal: &'static Refusal, error: StoreError },
     /// There was no answer: nobody knows whether it was done, or will be.
     Silent(StoreError),
 }
@@ -18,18 +19,21 @@ impl Fault {
     /// Reads an error of the client library. `server` is the address for the text, without credentials.
     pub(super) fn read(error: &RedisError, server: &str) -> Self {
         if let Some(code) = error.code() {
-            let detail = error.detail().unwrap_or_default();
-            let (kind, meaning) = classify(code, detail);
-            let text = match meaning {
-                Some(meaning) => format!("redis at {server} answered {code}: {meaning}"),
-                None => format!("redis at {server} answered {code}: {}", presentable(detail)),
+            let (code, detail) = unwrapped(code, error.detail().unwrap_or_default());
+            let refusal = Refusal::of(code, detail);
+            let text = match refusal.meaning {
+                "" => format!("redis at {server} answered {code}: {}", presentable(detail)),
+                meaning => format!("redis at {server} answered {code}: {meaning}"),
             };
-            return Self::Answered { code: code.to_owned(), error: StoreError::new(kind, text) };
+            return Self::Answered { code: code.to_owned(), refusal, error: StoreError::new(refusal.kind(), text) };
+        }
+        if error.kind() == redis::ErrorKind::AuthenticationFailed {
+            // The client keeps the server's own words to itself.
+            let refusal = Refusal::of("WRONGPASS", "");
+            let error = StoreError::new(refusal.kind(), format!("redis at {server} refused us: {}", refusal.meaning));
+            return Self::Answered { code: "WRONGPASS".to_owned(), refusal, error };
         }
         let (kind, what) = match error.kind() {
-            redis::ErrorKind::AuthenticationFailed => {
-                (StoreErrorKind::Denied, "refused the user name or the password".to_owned())
-            }
             _ if error.is_timeout() => (StoreErrorKind::Timeout, "did not answer in time".to_owned()),
             _ if error.is_connection_refusal() => {
                 (StoreErrorKind::Connection, "refuses connections; is it running?".to_owned())
@@ -45,9 +49,9 @@ impl Fault {
     /// Reads an error of a greeting, in which a server may echo the password: only its code is repeated.
     pub(super) fn read_greeting(error: &RedisError, server: &str) -> Self {
         match Self::read(error, server) {
-            Self::Answered { code, error } if error.kind() == StoreErrorKind::Protocol => {
+            Self::Answered { code, refusal, .. } if refusal.acquire == Acquire::Unheard => {
                 let text = format!("redis at {server} answered {code} to our greeting; is it a Redis server?");
-                Self::Answered { code, error: StoreError::new(StoreErrorKind::Protocol, text) }
+                Self::Answered { code, refusal, error: StoreError::new(refusal.kind(), text) }
             }
             fault => fault,
         }
@@ -59,19 +63,21 @@ impl Fault {
             "redis at {server} can give no fencing token: its counter `{counter}` holds something else than a number below \
              2^53; find out who wrote it, then delete it"
         );
-        Self::Answered { code: "COUNTER".to_owned(), error: StoreError::new(StoreErrorKind::Denied, text) }
+        // A script of ours said so.
+        let (code, refusal) = ("COUNTER".to_owned(), Refusal::of("COUNTER", ""));
+        Self::Answered { code, refusal, error: StoreError::new(refusal.kind(), text) }
     }
 
     /// The same, where a fencing token was asked for: with what that takes, if a permission was missing.
     pub(super) fn of_fencing(self, counter: &LockKey) -> Self {
         match self {
             // `ERR` is what servers before 7.2 say of a command inside a script.
-            Self::Answered { code, error }
+            Self::Answered { code, refusal, error }
                 if error.kind() == StoreErrorKind::Denied && ["NOPERM", "ERR"].contains(&code.as_str()) =>
             {
                 let text =
                     format!("{error}; a fencing token takes GET, SET and TIME, and the key `{counter}` of its counter");
-                Self::Answered { code, error: StoreError::new(StoreErrorKind::Denied, text) }
+                Self::Answered { code, refusal, error: StoreError::new(StoreErrorKind::Denied, text) }
             }
             fault => fault,
         }
@@ -83,15 +89,26 @@ impl Fault {
         }
     }
 
-    /// The server itself has refused, with an error that we know.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Answered { error, .. } if error.kind() != StoreErrorKind::Protocol)
+    /// What it means for an acquisition, if the server has refused it: then it was not done.
+    pub(super) fn refused(&self) -> Option<Acquire> {
+        match self {
+            Self::Answered { refusal, .. } if refusal.acquire != Acquire::Unheard => Some(refusal.acquire),
+            _ => None,
+        }
     }
 
-    /// Asking again may help.
-    pub(super) fn is_transient(&self) -> bool {
-        let (Self::Answered { error, .. } | Self::Silent(error)) = self;
-        error.is_transient()
+    /// The server said by an error that the keys are not ours.
+    fn is_not_ours(&self) -> bool {
+        matches!(self, Self::Answered { refusal, .. } if refusal.renew == Renew::Lost)
+    }
+
+    /// What becomes of a lock that was to be given back.
+    pub(super) fn released(&self) -> Release {
+        match self {
+            Self::Answered { refusal, .. } => refusal.release,
+            Self::Silent(error) if error.is_transient() => Release::Retry,
+            Self::Silent(_) => Release::Orphan,
+        }
     }
 
     /// The server does not know the script by its hash.
@@ -101,32 +118,7 @@ impl Fault {
 
     /// The server is too old for the line of flags.
     pub(super) fn is_flags_unknown(&self) -> bool {
-        matches!(self, Self::Answered { code, error } if code == "ERR" && error.to_string().contains("compiling"))
-    }
-}
-
-/// What an error code means, and the words for it. Where there are none, the server's own are shown.
-fn classify(code: &str, detail: &str) -> (StoreErrorKind, Option<&'static str>) {
-    use StoreErrorKind::{Denied, Protocol, Refused};
-    match code {
-        "READONLY" => (Refused, Some("it is a replica now and takes no writes")),
-        "LOADING" => (Refused, Some("it is still loading its data")),
-        "MASTERDOWN" => (Refused, Some("it is a replica cut off from its master")),
-        "CLUSTERDOWN" => (Refused, Some("the cluster is down")),
-        "TRYAGAIN" => (Refused, Some("the slot is on the move")),
-        "MOVED" | "ASK" => (Denied, Some("it is a node of a cluster; this store is for one node")),
-        "BUSY" => (Refused, Some("a script is blocking it")),
-        "OOM" => (Refused, Some("it is out of memory and takes no new locks")),
-        "NOREPLICAS" => (Refused, Some("it has too few replicas to accept writes")),
-        "MISCONF" => (Refused, Some("it cannot save to disk and takes no writes")),
-        "NOPERM" => (Denied, Some("the user lacks the permission for a command or key that locks need")),
-        "NOAUTH" => (Denied, Some("it wants a password; put it into the URL")),
-        "WRONGPASS" => (Denied, Some("wrong user name or password")),
-        "ERR" if detail.contains("can't run this command or subcommand") => {
-            (Denied, Some("the user lacks the permission for a command inside a script"))
-        }
-        "ERR" if detail.contains("max number of clients") => (Refused, Some("it has too many clients")),
-        _ => (Protocol, None),
+        matches!(self, Self::Answered { code, error, .. } if code == "ERR" && error.to_string().contains("compiling"))
     }
 }
 
@@ -147,11 +139,14 @@ fn presentable(text: &str) -> String {
     shown
 }
 
-/// The server's answer, if it is the number that was expected.
-pub(super) fn number(value: &Value, server: &str) -> Result<i64, Fault> {
-    match value {
-        Value::Int(number) => Ok(*number),
-        _ => Err(unknown(server)),
+/// The number that a script answered. Where the server said by an error that the keys are not ours: one that none of the
+/// scripts has for anything else.
+pub(super) fn number(answer: Result<Value, Fault>, server: &str) -> Result<i64, Fault> {
+    match answer {
+        Ok(Value::Int(number)) => Ok(number),
+        Ok(_) => Err(unknown(server)),
+        Err(fault) if fault.is_not_ours() => Ok(-2),
+        Err(fault) => Err(fault),
     }
 }
 
@@ -176,13 +171,5 @@ mod tests {
         assert!(shown.starts_with("something about") && shown.ends_with(" host' went wrong"), "{shown}");
         let greeting = presentable("unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'bob' 's3cret'");
         assert_eq!(greeting, "unknown command 'HELLO'");
-    }
-
-    #[test]
-    fn a_permission_that_only_a_script_needs_is_denied_too() {
-        let detail =
-            "The user executing the script can't run this command or subcommand script: 0a1b, on @user_script:1.";
-        assert_eq!(classify("ERR", detail).0, StoreErrorKind::Denied);
-        assert_eq!(classify("ERR", "syntax error").0, StoreErrorKind::Protocol);
     }
 }
