@@ -22,8 +22,8 @@ pub(super) struct Text {
 /// Takes a claim, or says who holds it. Refused when the server is out of memory: no new locks then.
 pub(super) static CONTEND: LazyLock<Script> = LazyLock::new(|| Script::new("#!lua", include_str!("contend.lua")));
 
-// The others must work when the server is out of memory. The flags also make them answer READONLY on a demoted replica,
-// where a script without any would find no key and say "not yours".
+// The others must work when the server is out of memory, and on a demoted replica, where there may be no key, they must not
+// say "not yours". The flags see to both; without them, code that follows the script's own sees to the second.
 
 /// Compare and delete.
 pub(super) static RELEASE: LazyLock<Script> =
@@ -47,7 +47,12 @@ pub(super) static REMAINING: LazyLock<Script> =
 
 impl Script {
     fn new(flags: &str, code: &str) -> Self {
-        Self { flagged: Text::new(format!("{flags}\n{code}")), plain: Text::new(code.to_owned()) }
+        let replica = include_str!("replica.lua");
+        let plain = match flags {
+            "#!lua" => code.to_owned(),
+            _ => format!("local function answer()\n{code}end\n{replica}"),
+        };
+        Self { flagged: Text::new(format!("{flags}\n{code}")), plain: Text::new(plain) }
     }
 
     pub(super) fn text(&self, plain: bool) -> &Text {
@@ -81,7 +86,7 @@ mod tests {
     fn the_flags_are_the_first_line_or_absent() {
         for script in [&*CONTEND, &*RELEASE, &*FLOOR, &*RENEW, &*EXTEND, &*REMAINING] {
             assert!(script.text(false).code.starts_with("#!lua"));
-            assert!(script.text(true).code.starts_with("--"));
+            assert!(!script.text(true).code.contains("#!"));
             assert_ne!(script.text(false).sha, script.text(true).sha);
         }
     }
