@@ -266,6 +266,12 @@ pub enum SetupError {
         /// What it answered instead, or that it did not.
         source: StoreError,
     },
+    /// The [self-test](crate::LockManager::self_test) failed.
+    #[non_exhaustive]
+    SelfTest {
+        /// Which commands and scripts failed and why; or that the store did not answer.
+        source: StoreError,
+    },
     /// A manager is installed already; there is one per process. Use [`scope`](crate::LockManager::scope) for another.
     AlreadyInstalled,
 }
@@ -279,6 +285,7 @@ impl fmt::Display for SetupError {
                  `redis://[user:password@]host[:port][/database]`"
             ),
             Self::Unreachable { source } => write!(f, "the lock store cannot be reached: {source}"),
+            Self::SelfTest { source } => write!(f, "the lock store failed the self-test: {source}"),
             Self::AlreadyInstalled => f.write_str(
                 "a lock manager is installed already: install once at start-up, and use `manager.scope(…)` or \
                  `manager = …` for another",

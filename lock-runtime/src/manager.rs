@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::holder::Token;
 use crate::keeper::{Background, Keeper};
 use crate::key::LockKey;
 use crate::lease::Event;
@@ -87,7 +88,8 @@ impl LockManager {
     }
 
     /// A manager of locks on the Redis server at `redis://[user:password@]host[:port][/database]`, which is asked for a
-    /// sign of life first.
+    /// sign of life first, and then whether it may evict locks: if so, that is a warning in the log (`lock.eviction`), and not
+    /// an error. [`self_test`](LockManager::self_test) looks at everything else that can be wrong with it.
     ///
     /// # Errors
     ///
@@ -102,6 +104,7 @@ impl LockManager {
     pub async fn connect(url: &str) -> Result<Self, SetupError> {
         let store = crate::store::redis::RedisStore::open(url)?;
         store.ping().await?;
+        store.warn_of_eviction().await;
         Ok(Self::builder(store).build())
     }
 
@@ -179,6 +182,24 @@ impl LockManager {
         }
         within(*shutdown_grace, store.drain()).await;
         keeper.stop();
+    }
+
+    /// Tries everything that locks take, on a key of its own behind the [`key_prefix`](LockManagerBuilder::key_prefix): on Redis
+    /// every command and every script, so that a permission which the user lacks shows when the program starts, and not in a
+    /// rare branch of a script. Nothing is left behind but, where even that is forbidden, the key for five seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::SelfTest`] names everything that failed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future may leave the key for five seconds.
+    pub async fn self_test(&self) -> Result<(), SetupError> {
+        let Shared { store, key_prefix, .. } = &*self.shared;
+        // A name of its own: instances that start together are not to meet on it.
+        let probe = LockKey::from(format!("lock-runtime:self-test:{}", Token::fresh().as_str())).prefixed(key_prefix);
+        store.self_test(&probe).await.map_err(|source| SetupError::SelfTest { source })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -111,6 +111,28 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Waits until all clean-ups that were begun are settled.
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
+    /// Tries on the key `probe`, which nobody else uses, whether everything can be done that locks take, and leaves nothing
+    /// behind. A store that knows more ways to fail than its operations show looks at each of them.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be done; or that the store cannot say.
+    fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let claim = Claim::new(probe.clone(), Duration::from_secs(5), "self-test".into());
+            let acquired = self.acquire(&claim).await?;
+            let done = matches!(acquired, Attempt::Acquired { .. })
+                && self.extend(&claim, claim.ttl, Extension::Exactly).await?
+                && self.remaining(&claim).await?.is_some()
+                && self.release(&claim).await?;
+            if done {
+                Ok(())
+            } else {
+                Err(StoreError::new(StoreErrorKind::Protocol, "the store lost the probe's lock"))
+            }
+        })
+    }
+
     /// Whether the locks live outside of this process. Such locks are renewed from a thread of the manager's own, so that
     /// they stay held while the caller's runtime is blocked; others, whose clock may be that of a runtime, from a task on
     /// the runtime of whoever acquires them.
@@ -164,6 +186,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         (**self).drain()
+    }
+
+    fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
+        (**self).self_test(probe)
     }
 
     fn is_remote(&self) -> bool {

@@ -21,6 +21,10 @@
 //! | `lock.released` | debug, or warn | `outcome` | a lock was given back: `released`, `background` (debug), `gone` (it was not ours any more), `unanswered` (repeated in the background; warn) |
 //! | `lock.orphaned` | warn | `ttl` | a clean-up came to nothing; the lock ends with its TTL |
 //!
+//! One more event is about no lock, and has no such field: `lock.eviction` (warn; `server`, `policy`) when
+//! [`connect`](crate::LockManager::connect) or [`self_test`](crate::LockManager::self_test) finds a server whose
+//! `maxmemory-policy` lets it remove locks before their time. A lock has a TTL, and keys that have one are the first to go.
+//!
 //! A `#[tracing::instrument]` that stands above the attribute has the body alone in its span; one that stands below has the
 //! waiting in it as well.
 
@@ -106,6 +110,22 @@ pub(crate) mod keeper {
         warn!(
             name: "lock.stalled", target: "lock_runtime", lock,
             "lock not renewed any more: nobody polls the future that holds it"
+        );
+    }
+}
+
+/// A server that may remove locks when it runs out of memory.
+#[cfg(feature = "redis")]
+pub(crate) fn evicting(server: &str, policy: &str, limited: bool) {
+    if limited {
+        warn!(
+            name: "lock.eviction", target: "lock_runtime", server, policy,
+            "redis evicts locks when it is out of memory: set `maxmemory-policy noeviction`, or keep them on a server of their own"
+        );
+    } else {
+        warn!(
+            name: "lock.eviction", target: "lock_runtime", server, policy,
+            "redis would evict locks if it had a memory limit: set `maxmemory-policy noeviction` before `maxmemory`"
         );
     }
 }

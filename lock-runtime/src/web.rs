@@ -59,7 +59,8 @@ impl Answer {
         let (problem, retry_after) = match error {
             LockError::Busy(busy) => (&BUSY, Some(seconds(busy.retry_after))),
             // The store has not said when it is back.
-            LockError::Unavailable { .. } | LockError::Setup(SetupError::Unreachable { .. }) => (&UNAVAILABLE, None),
+            LockError::Unavailable { .. }
+            | LockError::Setup(SetupError::Unreachable { .. } | SetupError::SelfTest { .. }) => (&UNAVAILABLE, None),
             LockError::Lost { .. } => (&INTERRUPTED, None),
             LockError::AlreadyHeld { .. }
             | LockError::ForeignKey { .. }

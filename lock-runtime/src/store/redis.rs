@@ -3,6 +3,7 @@
 //! A lock is a plain string key: the value is the token, then a space and the metadata, if there is any. So programs written
 //! with bsm/redislock, redsync, redis-py or node-redlock exclude ours on the same key, and the other way round.
 
+mod checkup;
 mod cleanup;
 mod connection;
 mod refusal;
@@ -94,6 +95,13 @@ impl RedisStore {
         Ok(())
     }
 
+    /// Warns if the server may evict locks, as far as it can be found out.
+    pub(crate) async fn warn_of_eviction(&self) {
+        if let Ok(link) = self.pool.link().await {
+            checkup::warn_of_eviction(&link).await;
+        }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
         let mut timeouts = self.pool.timeouts;
         change(&mut timeouts);
@@ -134,13 +142,7 @@ impl RedisStore {
             }
         }
         // Boxed: a lock is mostly free, and the state of this would be part of every acquisition's.
-        let answer = Box::pin(link.run(&script::CONTEND, |command| {
-            write_value(command, claim, claim.keys.iter().chain(&claim.fence));
-            command.arg(claim.ttl_millis());
-            if claim.fence.is_some() {
-                command.arg("fence");
-            }
-        }));
+        let answer = Box::pin(link.run(&script::CONTEND, |command| write_contender(command, claim)));
         let answer = match (answer.await, &claim.fence) {
             (Ok(Value::Array(answer)), _) => answer,
             (Ok(_), _) => return Err(link.unknown_answer()),
@@ -253,6 +255,10 @@ impl Store for RedisStore {
         cleanup::start(self.pool.clone(), self.pool.any_link(), &self.pending, claim, Known::Held, done);
     }
 
+    fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
+        Box::pin(checkup::self_test(&self.pool, probe))
+    }
+
     fn attach(&self, background: &Background) {
         self.pool.attach(background);
     }
@@ -319,6 +325,15 @@ fn give_back(claim: &Claim) -> (&'static Script, impl Fn(&mut Cmd)) {
 /// The arguments that every script begins with: the keys, and the value that proves them ours.
 fn write_keys(command: &mut Cmd, claim: &Claim) {
     write_value(command, claim, claim.keys.iter());
+}
+
+/// What the script that takes a claim is told.
+fn write_contender(command: &mut Cmd, claim: &Claim) {
+    write_value(command, claim, claim.keys.iter().chain(&claim.fence));
+    command.arg(claim.ttl_millis());
+    if claim.fence.is_some() {
+        command.arg("fence");
+    }
 }
 
 /// As [`write_keys`], with more keys than the claim's own.

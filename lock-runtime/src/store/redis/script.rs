@@ -3,13 +3,22 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use redis::Cmd;
+
+use super::{ValueOf, write_keys};
+use crate::store::Claim;
+
 /// One Lua script, in the two forms that servers know.
 #[derive(Debug)]
 pub(super) struct Script {
+    /// For people to read.
+    pub(super) name: &'static str,
     /// For servers from 7.0 on, with a line of flags before the code.
     flagged: Text,
     /// For older servers, to which that line is a syntax error.
     plain: Text,
+    /// Writes what follows the text, for a claim of one key on which the self-test runs the script.
+    pub(super) rehearse: fn(&mut Cmd, &Claim),
 }
 
 /// The text of a script and the hash under which the server remembers it.
@@ -19,40 +28,66 @@ pub(super) struct Text {
     pub(super) sha: String,
 }
 
-/// Takes a claim, or says who holds it. Refused when the server is out of memory: no new locks then.
-pub(super) static CONTEND: LazyLock<Script> = LazyLock::new(|| Script::new("#!lua", include_str!("contend.lua")));
+/// What a script is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// It makes new locks: refused when the server is out of memory.
+    Taking,
+    /// It is about locks that are ours: it must work when the server is out of memory, and a demoted replica, on which there
+    /// may be no key, must not say "not yours".
+    Keeping,
+}
 
-// The others must work when the server is out of memory, and on a demoted replica, where there may be no key, they must not
-// say "not yours". The flags see to both; without them, code that follows the script's own sees to the second.
+/// The scripts, each in a static of its own and all of them in one: none can be forgotten by the self-test.
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal, $purpose:ident, $rehearse:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+                Script::new($file, Purpose::$purpose, include_str!(concat!($file, ".lua")), $rehearse)
+            });
+        )*
 
-/// Compare and delete.
-pub(super) static RELEASE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("release.lua")));
+        /// Every script that this store has.
+        pub(super) static ALL: &[&LazyLock<Script>] = &[$(&$name),*];
+    };
+}
 
-/// Compare and replace, for a while.
-pub(super) static FLOOR: LazyLock<Script> =
-    LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("floor.lua")));
-
-/// Compare and set the expiry, of many.
-pub(super) static RENEW: LazyLock<Script> =
-    LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("renew.lua")));
-
-/// Compare and set the expiry.
-pub(super) static EXTEND: LazyLock<Script> =
-    LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("extend.lua")));
-
-/// Compare and read the expiry.
-pub(super) static REMAINING: LazyLock<Script> =
-    LazyLock::new(|| Script::new("#!lua flags=allow-oom", include_str!("remaining.lua")));
+scripts! {
+    /// Takes a claim, or says who holds it.
+    CONTEND = "contend", Taking, super::write_contender;
+    /// Compare and set the expiry.
+    EXTEND = "extend", Keeping, |command, claim| {
+        write_keys(command, claim);
+        command.arg(claim.ttl_millis()).arg("exactly");
+    };
+    /// Compare and set the expiry, of many.
+    RENEW = "renew", Keeping, |command, claim| {
+        // More than there is left, or it would not set anything.
+        let more = claim.ttl_millis() + 1000;
+        command.arg(1).arg(claim.keys[0].as_str()).arg(1).arg(ValueOf(claim)).arg(more);
+    };
+    /// Compare and read the expiry.
+    REMAINING = "remaining", Keeping, write_keys;
+    /// Compare and replace, for a while.
+    FLOOR = "floor", Keeping, |command, claim| {
+        write_keys(command, claim);
+        command.arg(claim.tombstone()).arg(claim.ttl_millis());
+    };
+    /// Compare and delete.
+    RELEASE = "release", Keeping, write_keys;
+}
 
 impl Script {
-    fn new(flags: &str, code: &str) -> Self {
-        let replica = include_str!("replica.lua");
-        let plain = match flags {
-            "#!lua" => code.to_owned(),
-            _ => format!("local function answer()\n{code}end\n{replica}"),
+    fn new(name: &'static str, purpose: Purpose, code: &str, rehearse: fn(&mut Cmd, &Claim)) -> Self {
+        let (flags, plain) = match purpose {
+            Purpose::Taking => ("#!lua", code.to_owned()),
+            Purpose::Keeping => {
+                let replica = include_str!("replica.lua");
+                ("#!lua flags=allow-oom", format!("local function answer()\n{code}end\n{replica}"))
+            }
         };
-        Self { flagged: Text::new(format!("{flags}\n{code}")), plain: Text::new(plain) }
+        Self { name, flagged: Text::new(format!("{flags}\n{code}")), plain: Text::new(plain), rehearse }
     }
 
     pub(super) fn text(&self, plain: bool) -> &Text {
@@ -61,7 +96,7 @@ impl Script {
 }
 
 impl Text {
-    fn new(code: String) -> Self {
+    pub(super) fn new(code: String) -> Self {
         let digest = sha1_smol::Sha1::from(&code).digest().bytes();
         let sha = digest.iter().fold(String::with_capacity(40), |mut hex, byte| {
             // Writing to a `String` cannot fail.
@@ -84,10 +119,24 @@ mod tests {
 
     #[test]
     fn the_flags_are_the_first_line_or_absent() {
-        for script in [&*CONTEND, &*RELEASE, &*FLOOR, &*RENEW, &*EXTEND, &*REMAINING] {
+        for script in ALL {
             assert!(script.text(false).code.starts_with("#!lua"));
             assert!(!script.text(true).code.contains("#!"));
             assert_ne!(script.text(false).sha, script.text(true).sha);
         }
+    }
+
+    #[test]
+    fn every_file_is_a_script() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/redis");
+        let files = std::fs::read_dir(directory).expect("our own directory").map(|file| file.expect("a file").path());
+        let lua = files.filter(|file| file.extension().is_some_and(|extension| extension == "lua"));
+        let mut found: Vec<_> = lua.map(|file| file.file_stem().expect("a name").to_owned()).collect();
+        let mut known: Vec<std::ffi::OsString> = ALL.iter().map(|script| script.name.into()).collect();
+        // The end of the others, on servers that know no flags.
+        known.push("replica".into());
+        found.sort();
+        known.sort();
+        assert_eq!(found, known);
     }
 }

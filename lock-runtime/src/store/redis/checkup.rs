@@ -1,0 +1,190 @@
+//! What is looked at before the first lock is needed: whether the server evicts locks, and whether it does all that they take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use super::connection::{self, Link, Pool};
+use super::reply::Fault;
+use super::script::{self, Text};
+use super::{ValueOf, write_keys};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::key::LockKey;
+use crate::store::Claim;
+use crate::telemetry;
+
+/// How long the probe key stays where it cannot be deleted.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// Every command that is sent, or called by a script, with its arguments for a probe.
+const COMMANDS: [(&str, Arguments); 9] = [
+    ("PING", |_, _| {}),
+    ("SET", write_key_and_value),
+    ("GET", write_key),
+    ("PTTL", write_key),
+    ("PEXPIRE", |command, probe| {
+        write_key(command, probe);
+        command.arg(probe.ttl_millis());
+    }),
+    ("EVAL", |command, probe| {
+        command.arg(TRIVIAL);
+        write_keys(command, probe);
+    }),
+    ("EVALSHA", |command, probe| {
+        command.arg(Text::new(TRIVIAL.to_owned()).sha);
+        write_keys(command, probe);
+    }),
+    // For fencing tokens.
+    ("TIME", |_, _| {}),
+    ("DEL", write_every_key),
+];
+
+type Arguments = fn(&mut Cmd, &Claim);
+
+const TRIVIAL: &str = "return 1";
+
+fn write_key(command: &mut Cmd, probe: &Claim) {
+    command.arg(probe.keys[0].as_str());
+}
+
+/// With the counter, which has no TTL.
+fn write_every_key(command: &mut Cmd, probe: &Claim) {
+    write_key(command, probe);
+    if let Some(counter) = &probe.fence {
+        command.arg(counter.as_str());
+    }
+}
+
+fn write_key_and_value(command: &mut Cmd, probe: &Claim) {
+    write_key(command, probe);
+    command.arg(ValueOf(probe)).arg("PX").arg(probe.ttl_millis());
+}
+
+/// Warns if the server may remove locks to make room. Best effort: where it does not say, because it is no Redis or because
+/// the user may not ask, nothing is said.
+pub(super) async fn warn_of_eviction(link: &Link) {
+    let mut command = connection::command("INFO", 0);
+    command.arg("memory");
+    let Ok(Value::BulkString(info)) = link.ask(&command).await else { return };
+    let info = String::from_utf8_lossy(&info);
+    let figure = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    if let Some(policy) = figure("maxmemory_policy").filter(|policy| *policy != "noeviction") {
+        telemetry::evicting(link.server(), policy, figure("maxmemory").is_some_and(|limit| limit != "0"));
+    }
+}
+
+/// Runs every command and every script on the key `probe`, and names all that fail.
+pub(super) async fn self_test(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), StoreError> {
+    let link = pool.link().await?;
+    let mut test = SelfTest { link: &link, probe: Claim::new(probe.clone(), PROBE, "self-test".into()) };
+    let mut failures = Failures::default();
+    for (name, arguments) in COMMANDS {
+        failures.note("the command", name, test.ask(name, arguments).await)?;
+    }
+    // Only where it can be deleted.
+    let counter = || LockKey::from(format!("{probe}:counter"));
+    test.probe.fence = failures.0.is_empty().then(counter);
+    for script in script::ALL {
+        // Once with the key ours and once without it: that takes a script through all of its commands. If these two fail, it
+        // was noted above.
+        for (prepare, arguments) in [("SET", write_key_and_value as Arguments), ("DEL", write_every_key)] {
+            Failures::default().note("", prepare, test.ask(prepare, arguments).await)?;
+            let answer = link.run(script, |command| (script.rehearse)(command, &test.probe)).await;
+            failures.note("the script", script.name, answer)?;
+        }
+    }
+    Failures::default().note("", "DEL", test.ask("DEL", write_every_key).await)?;
+    warn_of_eviction(&link).await;
+    failures.into_result()
+}
+
+struct SelfTest<'a> {
+    link: &'a Link,
+    probe: Claim,
+}
+
+impl SelfTest<'_> {
+    async fn ask(&self, name: &str, arguments: Arguments) -> Result<Value, Fault> {
+        let mut command = connection::command(name, 0);
+        arguments(&mut command, &self.probe);
+        self.link.ask(&command).await
+    }
+}
+
+/// What the server refused to do, together where it said the same of it.
+#[derive(Default)]
+struct Failures(Vec<(StoreError, Vec<String>)>);
+
+impl Failures {
+    /// Notes what was refused. Silence is an error: it is about the server, and not about what was asked.
+    fn note(&mut self, what: &str, name: &str, answer: Result<Value, Fault>) -> Result<(), StoreError> {
+        let error = match answer {
+            Ok(_) => return Ok(()),
+            Err(Fault::Silent(error)) => return Err(error),
+            Err(fault) => fault.into_error(),
+        };
+        let name = format!("{what} `{name}`");
+        let text = error.to_string();
+        match self.0.iter_mut().find(|(known, _)| known.to_string() == text) {
+            Some((_, names)) if names.contains(&name) => {}
+            Some((_, names)) => names.push(name),
+            None => self.0.push((error, vec![name])),
+        }
+        Ok(())
+    }
+
+    fn into_result(self) -> Result<(), StoreError> {
+        let Some((first, _)) = self.0.first() else { return Ok(()) };
+        // What somebody has to mend comes before what may pass.
+        let denied = self.0.iter().any(|(error, _)| error.kind() == StoreErrorKind::Denied);
+        let kind = if denied { StoreErrorKind::Denied } else { first.kind() };
+        let text: Vec<_> = self.0.iter().map(|(error, names)| format!("{}: {error}", names.join(", "))).collect();
+        Err(StoreError::new(kind, text.join("; ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that is new in a script is new in the self-test, and so in the permissions that the README lists.
+    #[test]
+    fn the_commands_are_those_of_the_scripts() {
+        let mut called: Vec<&str> = vec!["PING", "EVAL", "EVALSHA"];
+        let texts: Vec<_> = script::ALL.iter().map(|script| &script.text(true).code).collect();
+        for text in texts {
+            let calls = text.split("call('").skip(1).filter_map(|rest| rest.split('\'').next());
+            called.extend(calls);
+        }
+        called.sort_unstable();
+        called.dedup();
+        let mut known = COMMANDS.map(|(name, _)| name);
+        known.sort_unstable();
+        assert_eq!(called, known);
+    }
+
+    #[test]
+    fn failures_are_told_together_where_they_are_the_same() {
+        let refused = |answer: &str| {
+            let answer = redis::parse_redis_value(answer.as_bytes()).and_then(Value::extract_error);
+            Err(Fault::read(&answer.expect_err("an error"), "s:1"))
+        };
+        let mut failures = Failures::default();
+        failures.note("the command", "A", Ok(Value::Okay)).expect("no failure");
+        failures.note("the command", "B", refused("-OOM x\r\n")).expect("noted");
+        failures.note("the command", "C", refused("-NOPERM x\r\n")).expect("noted");
+        failures.note("the script", "d", refused("-OOM y\r\n")).expect("noted");
+        failures.note("the script", "d", refused("-OOM y\r\n")).expect("noted");
+        let error = failures.into_result().expect_err("failures");
+        assert_eq!(error.kind(), StoreErrorKind::Denied);
+        let text = error.to_string();
+        assert!(text.starts_with("the command `B`, the script `d`: redis at s:1 answered OOM: "), "{text}");
+        assert!(text.contains("; the command `C`: redis at s:1 answered NOPERM: "), "{text}");
+
+        let silent = Fault::Silent(StoreError::new(StoreErrorKind::Timeout, "no answer"));
+        let error = Failures::default().note("the command", "A", Err(silent)).expect_err("no refusal");
+        assert_eq!(error.kind(), StoreErrorKind::Timeout);
+        assert!(Failures::default().into_result().is_ok());
+    }
+}
