@@ -14,7 +14,9 @@ mod processes;
 mod releasing;
 mod renewing;
 mod scripts;
+mod servers;
 mod stalls;
+mod users;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
