@@ -141,6 +141,30 @@ async fn row_14_renewals_fail_until_the_deadline() {
     eventually("the key is gone", AT_ONCE, || !admin.exists("renewed")).await;
 }
 
+/// Promise: the same for locks that are acquired and extended by hand: answers that are late do not lengthen what is believed in.
+///
+/// Turned red by: a lease counted from the answer.
+#[tokio::test]
+async fn row_14_answers_beyond_the_drift() {
+    const LEASE: Duration = Duration::from_millis(1500);
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let proxy = Proxy::start(server.port()).await;
+    let locks = LockManager::connect(&proxy.url()).await.expect("connect");
+    proxy.conduct_all(Way::Replies, Conduct::Delay(LEASE / 15));
+    let guard = locks.lock("late").ttl(LEASE).acquire().await.expect("the lock");
+    for extension in [None, Some(LEASE), Some(2 * LEASE)] {
+        if let Some(ttl) = extension {
+            guard.extend(ttl).await.expect("extended");
+        }
+        // In this order: both run down.
+        let kept = admin.remaining("late").expect("held");
+        let believed = guard.remaining();
+        assert!(believed > LEASE / 2 && believed <= kept, "{extension:?}: {believed:?} of {kept:?}");
+    }
+    guard.release().await.expect("ours");
+}
+
 /// A body that goes on until its lock is lost, and how long that took after `fault`.
 async fn noticed(locks: &LockManager, fault: impl FnOnce()) -> (LockError, Duration) {
     #[distributed_lock(key = "robbed", ttl = TTL, renew = "100ms", manager = locks)]
