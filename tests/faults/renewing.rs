@@ -102,6 +102,31 @@ async fn row_13_renewal_replies_lost_for_less_than_the_lease() {
     watching(&locks, &proxy).await.expect("held to the end");
 }
 
+/// Promise: a network that swallows everything, new connections too, for less than the lease costs no lock: nobody waits for a
+/// connection that was dialled meanwhile.
+///
+/// Turned red by: renewals that wait for a connection for as long as everybody else.
+#[tokio::test]
+async fn row_13_network_away_for_less_than_the_lease() {
+    const LEASE: Duration = Duration::from_millis(1500);
+
+    #[distributed_lock(key = "renewed", ttl = LEASE, renew, manager = locks, guard = lock)]
+    async fn watching(locks: &LockManager, proxy: &Proxy) -> Result<(), LockError> {
+        proxy.conduct_all(Way::Requests, Conduct::Drop);
+        // Renewals have failed by then, and connections are being dialled in vain.
+        eventually("most of the lease is gone", LEASE, || lock.remaining() < LEASE * 2 / 5).await;
+        proxy.conduct_all(Way::Requests, Conduct::Pass);
+        eventually("it is renewed again", LEASE, || lock.remaining() > LEASE * 9 / 10).await;
+        Ok(())
+    }
+
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let locks = LockManager::connect(&proxy.url()).await.expect("connect");
+    watching(&locks, &proxy).await.expect("held to the end");
+    assert!(proxy.connections() > 2, "nothing was dialled anew");
+}
+
 /// Promise: when no renewal comes through any more, the body is dropped at the end of its lease, and that lies before the moment in
 /// which the server drops the key: what the holder believes in is never more than what the server keeps.
 ///

@@ -108,6 +108,12 @@ impl Pool {
 
     /// The connection of the current runtime, dialled if there is none that works.
     pub(super) async fn link(self: &Arc<Self>) -> Result<Arc<Link>, StoreError> {
+        self.link_within(self.timeouts.connect).await
+    }
+
+    /// As [`link`](Self::link), where dialling may take this long at most: a short lease is not to be lost to a connection that
+    /// was dialled while the network was away.
+    pub(super) async fn link_within(self: &Arc<Self>, limit: Duration) -> Result<Arc<Link>, StoreError> {
         let runtime = Handle::try_current().map_err(|_| {
             StoreError::new(StoreErrorKind::Runtime, "locks in Redis need a tokio runtime: call this inside of one")
         })?;
@@ -118,7 +124,7 @@ impl Pool {
             return Ok(link);
         }
         // Boxed: dialling is rare, and its state would be part of every operation's.
-        Box::pin(self.dialled_link(runtime)).await
+        Box::pin(self.dialled_link(runtime, limit.min(self.timeouts.connect))).await
     }
 
     /// The place of `runtime`'s connection, made if there is none.
@@ -144,11 +150,11 @@ impl Pool {
         slot
     }
 
-    async fn dialled_link(self: &Arc<Self>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
+    async fn dialled_link(self: &Arc<Self>, runtime: Handle, limit: Duration) -> Result<Arc<Link>, StoreError> {
         let slot = self.slot(&runtime);
-        let connecting = timer::timeout(self.timeouts.connect, async {
+        let connecting = timer::timeout(limit, async {
             loop {
-                let (mut dialled, joined) = self.dialled(&slot, &runtime);
+                let (mut dialled, joined) = self.dialled(&slot, &runtime, limit);
                 let known = dialled.wait_for(Option::is_some).await;
                 match known.ok().and_then(|dialled| dialled.clone()) {
                     Some(Ok(link)) => return Ok(link),
@@ -162,12 +168,17 @@ impl Pool {
                 }
             }
         })?;
-        connecting.await.unwrap_or_else(|_| Err(self.not_in_time()))
+        connecting.await.unwrap_or_else(|_| Err(self.not_in_time(limit)))
     }
 
     /// What dialling comes to, and whether it was under way already. In a task of its own: a caller that is not polled any
     /// more must not keep the others waiting.
-    fn dialled(self: &Arc<Self>, slot: &Arc<Slot>, runtime: &Handle) -> (watch::Receiver<Dialled>, bool) {
+    fn dialled(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        runtime: &Handle,
+        limit: Duration,
+    ) -> (watch::Receiver<Dialled>, bool) {
         let mut dialling = lock(&slot.dialling);
         if let Some(link) = slot.link() {
             return (watch::channel(Some(Ok(link))).1, false);
@@ -180,8 +191,8 @@ impl Pool {
         *dialling = Some(dialled.clone());
         let (pool, slot, own) = (self.clone(), slot.clone(), runtime.clone());
         runtime.spawn(async move {
-            let outcome = match timer::timeout(pool.timeouts.connect, pool.dial(own)) {
-                Ok(dialling) => dialling.await.unwrap_or_else(|_| Err(pool.not_in_time())),
+            let outcome = match timer::timeout(limit, pool.dial(own)) {
+                Ok(dialling) => dialling.await.unwrap_or_else(|_| Err(pool.not_in_time(limit))),
                 Err(error) => Err(error),
             };
             if let Ok(link) = &outcome {
@@ -193,8 +204,8 @@ impl Pool {
         (dialled, false)
     }
 
-    fn not_in_time(&self) -> StoreError {
-        let text = format!("redis at {} could not be connected to within {:?}", self.server, self.timeouts.connect);
+    fn not_in_time(&self, limit: Duration) -> StoreError {
+        let text = format!("redis at {} could not be connected to within {limit:?}", self.server);
         StoreError::new(StoreErrorKind::Timeout, text)
     }
 

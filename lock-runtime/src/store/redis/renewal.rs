@@ -9,7 +9,9 @@ use super::connection::{Link, Pool};
 use super::reply::{self, Fault};
 use super::{Renewal, ValueOf, millis, script, write_keys};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::timer;
+
+/// The least time that dialling has.
+const DIALLING: Duration = Duration::from_millis(250);
 
 /// Extends all of `renewals`, each of which is answered by itself.
 pub(super) async fn renew(
@@ -17,30 +19,34 @@ pub(super) async fn renew(
     renewals: &[Renewal<'_>],
     within: Duration,
 ) -> Vec<Result<bool, StoreError>> {
-    let late = || StoreError::new(StoreErrorKind::Timeout, format!("{} did not answer in time", pool.server()));
-    let link = match timer::timeout(within, pool.link()) {
-        Ok(link) => link.await.unwrap_or_else(|_| Err(late())),
-        Err(error) => Err(error),
-    };
-    let link = match link {
+    let link = match pool.link_within(within.max(DIALLING)).await {
         Ok(link) => link,
         Err(error) => return renewals.iter().map(|_| Err(error.clone())).collect(),
     };
     match together(&link, renewals, within).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
-        // The server has refused: perhaps because of a single key, to which the user has lost the right.
-        Err(Fault::Answered { .. }) if renewals.len() > 1 => {
-            let mut answers = Vec::with_capacity(renewals.len());
-            for renewal in renewals {
-                answers.push(alone(&link, renewal, within).await.map_err(Fault::into_error));
-            }
-            answers
+        // Perhaps because of a single key, to which the user has lost the right.
+        Err(Fault::Answered { error, .. }) if error.kind() == StoreErrorKind::Denied && renewals.len() > 1 => {
+            one_by_one(&link, renewals, within).await
         }
         Err(fault) => {
             let error = fault.into_error();
             renewals.iter().map(|_| Err(error.clone())).collect()
         }
     }
+}
+
+async fn one_by_one(link: &Link, renewals: &[Renewal<'_>], within: Duration) -> Vec<Result<bool, StoreError>> {
+    let mut answers: Vec<Result<bool, StoreError>> = Vec::with_capacity(renewals.len());
+    for renewal in renewals {
+        let answer = match answers.last() {
+            // Nobody else is to wait for a server that has fallen silent.
+            Some(Err(error)) if error.kind() != StoreErrorKind::Denied => Err(error.clone()),
+            _ => alone(link, renewal, within).await.map_err(Fault::into_error),
+        };
+        answers.push(answer);
+    }
+    answers
 }
 
 async fn together(link: &Link, renewals: &[Renewal<'_>], within: Duration) -> Result<Vec<bool>, Fault> {
