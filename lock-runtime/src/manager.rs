@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) guards: Outstanding,
     pub(crate) keeper: Arc<Keeper>,
-    /// Whether `shutdown` was called.
+    /// Whether `shutdown` was called: `closed`, for a look that costs nothing.
+    is_closed: AtomicBool,
     pub(crate) closed: watch::Sender<bool>,
     pub(crate) key_prefix: Box<str>,
     shutdown_grace: Duration,
@@ -69,7 +71,7 @@ impl Shared {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        *self.closed.borrow()
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Resolves when `shutdown` is called.
@@ -165,7 +167,8 @@ impl LockManager {
     ///
     /// Dropping the future leaves the manager closed, and gives back nothing by force.
     pub async fn shutdown(&self) {
-        let Shared { store, queue, guards, keeper, closed, shutdown_grace, .. } = &*self.shared;
+        let Shared { store, queue, guards, keeper, is_closed, closed, shutdown_grace, .. } = &*self.shared;
+        is_closed.store(true, Ordering::Release);
         closed.send_replace(true);
         if !within(*shutdown_grace, guards.none()).await {
             let holds = queue.holds();
@@ -275,6 +278,7 @@ impl LockManagerBuilder {
                 queue: Arc::default(),
                 guards: Outstanding::default(),
                 keeper,
+                is_closed: AtomicBool::new(false),
                 closed: watch::Sender::new(false),
                 key_prefix: self.key_prefix,
                 shutdown_grace: self.shutdown_grace,

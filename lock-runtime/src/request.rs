@@ -149,15 +149,25 @@ impl LockRequest {
         let parent = Span::current();
         let (label, span) = (self.label, telemetry::acquiring(self.label, &self.key));
         let acquiring = async {
-            let mut waited = Duration::ZERO;
-            let outcome = self.acquire_timed(&parent, &mut waited).await;
+            let (outcome, waited) = match self.prepare(&parent) {
+                Ok((asking, patience)) => {
+                    let outcome = match patience {
+                        None => asking.once().await,
+                        // Boxed: most locks are tried once or are free, and the state of this is large.
+                        Some(patience) => Box::pin(asking.patiently(patience)).await,
+                    };
+                    (outcome, asking.waited())
+                }
+                Err(error) => (Err(error), Duration::ZERO),
+            };
             telemetry::acquired(label, waited, &outcome);
             outcome
         };
         acquiring.instrument(span).await
     }
 
-    async fn acquire_timed(self, parent: &Span, waited: &mut Duration) -> Result<LockGuard, LockError> {
+    /// Checks what is asked for. No patience: it is asked for once.
+    fn prepare(self, parent: &Span) -> Result<(Asking<'_>, Option<Patience>), LockError> {
         let Some(manager) = self.manager.or_else(LockManager::current) else {
             return Err(LockError::NoManager { key: self.key });
         };
@@ -197,18 +207,16 @@ impl LockRequest {
         }
         let started = shared.store.now();
         let asking = Asking { shared, key, ttl, metadata, terms: self.terms, started, label: self.label, parent };
-        let outcome = match (self.wait, self.retry) {
-            (None | Some(Duration::ZERO), None) => asking.once().await,
+        let patience = match (self.wait, self.retry) {
+            (None | Some(Duration::ZERO), None) => None,
             (wait, retry) => {
                 let retry = retry.unwrap_or(POLLING);
                 let until = wait.map(|wait| started.plus(wait));
                 let in_line_until = until.into_iter().chain(retry.total().map(|total| started.plus(total))).min();
-                let patience = Patience { until, in_line_until, delays: retry.delays() };
-                asking.patiently(patience).await
+                Some(Patience { until, in_line_until, delays: retry.delays() })
             }
         };
-        *waited = asking.waited();
-        outcome
+        Ok((asking, patience))
     }
 }
 
@@ -368,8 +376,7 @@ impl Asking<'_> {
                         return Err(Miss::Final(self.unavailable(Shared::closed_error())));
                     }
                     if self.terms.fence && fence.is_none() {
-                        // Whatever comes of this: the guard is gone after it.
-                        let _ = guard.release().await;
+                        refuse(guard).await;
                         let text = "the store gave the lock without the fencing token that it was asked for";
                         return Err(Miss::Final(self.unavailable(StoreError::new(StoreErrorKind::Protocol, text))));
                     }
@@ -377,8 +384,7 @@ impl Asking<'_> {
                         self.keep(&guard)?;
                         return Ok(guard);
                     }
-                    // Whatever comes of this: the guard is gone after it.
-                    let _ = guard.release().await;
+                    refuse(guard).await;
                     StoreError::new(
                         StoreErrorKind::Timeout,
                         "the store's answers take longer than half of the ttl: use a longer ttl",
@@ -442,4 +448,10 @@ impl Asking<'_> {
     fn unavailable(&self, source: StoreError) -> LockError {
         LockError::Unavailable { key: self.key.clone(), source }
     }
+}
+
+/// Gives back what is of no use to its caller. Boxed: this is rare, and the state of it would be part of every acquisition's.
+async fn refuse(guard: LockGuard) {
+    // Whatever comes of this: the guard is gone after it.
+    let _ = Box::pin(guard.release()).await;
 }
