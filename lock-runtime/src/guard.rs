@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
+
 use crate::error::LockError;
 use crate::hold::Hold;
 use crate::holder::Token;
@@ -16,6 +18,15 @@ use crate::store::{Done, Extension};
 use crate::telemetry::{self, Release};
 use crate::timer;
 use crate::watch::LockWatch;
+
+/// How long a release waits for the answers to requests that were sent before it.
+const ORDER: Duration = Duration::from_millis(100);
+
+/// A place in the order of requests: beside others that extend, or alone.
+enum Order<'a> {
+    Shared(#[expect(dead_code, reason = "held until it is dropped")] RwLockReadGuard<'a, ()>),
+    Alone(#[expect(dead_code, reason = "held until it is dropped")] RwLockWriteGuard<'a, ()>),
+}
 
 /// A held lock.
 ///
@@ -140,11 +151,13 @@ impl LockGuard {
     }
 
     /// Sets the time that is left to exactly `ttl`, shorter or longer than it was. The local deadline is lowered before the
-    /// request is sent.
+    /// request is sent. It stays within [`min_hold`](crate::LockRequest::min_hold) and
+    /// [`max_hold`](crate::LockRequest::max_hold), where the lock has those.
     ///
     /// # Errors
     ///
-    /// As [`extend`](LockGuard::extend). After [`LockError::Unavailable`] the lock counts as shortened for good, and cannot be
+    /// As [`extend`](LockGuard::extend), and [`LockError::Invalid`] for a lock that is
+    /// [renewed](crate::LockRequest::renew), whose time is not left to anybody. After [`LockError::Unavailable`] the lock counts as shortened for good, and cannot be
     /// extended past that again: the request may still be executed, at any later time.
     ///
     /// # Cancellation
@@ -155,13 +168,27 @@ impl LockGuard {
     }
 
     async fn change_ttl(&self, ttl: Duration, extension: Extension) -> Result<(), LockError> {
-        let ttl = checked_ttl(self.key(), ttl)?;
+        let mut ttl = checked_ttl(self.key(), ttl)?;
         let hold = &*self.hold;
+        if extension == Extension::Exactly && hold.renewal_interval().is_some() {
+            let reason = "a renewed lock has no exact time: its next renewal would change that; give it back instead";
+            return Err(LockError::Invalid { key: self.key().clone(), reason: reason.into() });
+        }
+        let in_order = async {
+            match extension {
+                Extension::AtLeast => Order::Shared(hold.order.read().await),
+                Extension::Exactly => Order::Alone(hold.order.write().await),
+            }
+        };
         // Not for longer than the lease lasts: whoever is before us may be a future that nobody polls any more.
-        let in_order = timer::timeout(hold.remaining(), hold.order.lock());
+        let in_order = timer::timeout(hold.remaining(), in_order);
         let in_order = in_order.map_err(|source| LockError::Unavailable { key: self.key().clone(), source })?;
         let Ok(_in_order) = in_order.await else { return Err(hold.lost(LostCause::Expired)) };
         let sent = hold.shared().store.now();
+        ttl = hold.within_cap(ttl, sent);
+        if extension == Extension::Exactly {
+            ttl = ttl.max(whole_millis(hold.kept_for(sent)));
+        }
         let before = match extension {
             Extension::AtLeast => Event::Tick,
             Extension::Exactly => Event::Shortening { sent, ttl },
@@ -200,15 +227,21 @@ impl LockGuard {
     pub(crate) async fn give_back(&self) -> Result<(), LockError> {
         let hold = &*self.hold;
         // Mostly free, and cheaper to try than to wait for.
-        let _in_order = match hold.order.try_lock() {
-            Ok(in_order) => in_order,
-            Err(_) => hold.order.lock().await,
+        let _in_order = match hold.order.try_write() {
+            Ok(in_order) => Some(in_order),
+            // Not for long: a renewal may wait for a server that is silent, and whoever else is before us may be a future that
+            // nobody polls any more. Its request cannot bring back what is given back here; it only comes to nothing.
+            Err(_) => match timer::timeout(ORDER.min(hold.remaining()), hold.order.write()) {
+                Ok(in_order) => in_order.await.ok(),
+                Err(_) => None,
+            },
         };
         let before = hold.standing();
         // Before the request: from then on the lock may be somebody else's. The keeper looks at it under the same order, so no
         // renewal is sent behind a release.
         hold.on(Event::Released);
-        let answer = hold.shared().store.release(hold.claim()).await;
+        let claim = hold.claim_to_give_back();
+        let answer = hold.shared().store.release(&claim).await;
         let outcome = match &answer {
             Ok(true) => Release::Released,
             Ok(false) => Release::Gone,
@@ -247,7 +280,8 @@ impl LockGuard {
             self.hold.on(Event::Released);
             // The line learns of it when it is done: the next in it would only find the lock busy before.
             let place = self.take_place();
-            self.hold.shared().store.abandon(self.hold.claim().clone(), Done::then(move || drop(place)));
+            let claim = self.hold.claim_to_give_back().into_owned();
+            self.hold.shared().store.abandon(claim, Done::then(move || drop(place)));
         }
     }
 

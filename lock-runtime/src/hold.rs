@@ -1,13 +1,14 @@
 //! A claim that was acquired, and what is known of its lease: shared by the guard, the body that runs under it, the line
 //! before its key and the keeper that renews it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use tracing::Span;
 
 use crate::clock::Moment;
@@ -25,13 +26,16 @@ pub(crate) struct Hold {
     claim: Claim,
     terms: Terms,
     fence: Option<i64>,
+    /// The moment before the request that won the claim was sent.
+    won_at: Moment,
     state: Mutex<State>,
     /// Told when the lock is lost or given back, to everybody but the body.
     ended: Notify,
     span: Span,
-    /// Held across every request about this claim: extensions, renewals and the release are sent one after the other, each
-    /// after the answer to the one before, or after nobody waits for that any more.
-    pub(crate) order: tokio::sync::Mutex<()>,
+    /// Held to read across every request that extends the claim, and to write across those that may cut it short: setting an
+    /// exact time, and the release. Extensions commute with each other, so a caller whose runtime is blocked in one does not
+    /// keep the keeper from renewing; they do not commute with the others, whichever connection they go by.
+    pub(crate) order: RwLock<()>,
 }
 
 struct State {
@@ -40,6 +44,10 @@ struct State {
     body: Option<Waker>,
     /// When the body was polled last; `None` while there is none, as under a guard that is held by hand.
     polled: Option<Moment>,
+    /// Whether it was told that nobody polls the body any more.
+    stalled: bool,
+    /// Whether a caller was given the lock. Before that, giving it back is as if it had never been taken.
+    handed_out: bool,
 }
 
 /// What a claim was won with.
@@ -50,11 +58,8 @@ pub(crate) struct Won {
 }
 
 impl Hold {
-    pub(crate) fn new(shared: Arc<Shared>, mut claim: Claim, terms: Terms, won: &Won, parent: &Span) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, terms: Terms, won: &Won, parent: &Span) -> Self {
         let Won { sent, fence } = *won;
-        if !terms.min_hold.is_zero() {
-            claim.keep_until = Some(sent.plus(terms.min_hold));
-        }
         let lease = Lease::granted(sent, claim.ttl).capped(terms.max_hold.map(|limit| sent.plus(limit)));
         Self {
             span: telemetry::holding(parent, claim.label, &claim.keys[0]),
@@ -62,9 +67,10 @@ impl Hold {
             claim,
             terms,
             fence,
-            state: Mutex::new(State { lease, body: None, polled: None }),
+            won_at: sent,
+            state: Mutex::new(State { lease, body: None, polled: None, stalled: false, handed_out: false }),
             ended: Notify::new(),
-            order: tokio::sync::Mutex::new(()),
+            order: RwLock::new(()),
         }
     }
 
@@ -85,21 +91,71 @@ impl Hold {
         self.fence
     }
 
+    /// The lock is given to a caller: from here on it counts for [`Terms::min_hold`].
+    pub(crate) fn hand_out(&self) {
+        self.state().handed_out = true;
+    }
+
+    /// The claim as it is given back: kept for a while, if it is to be.
+    pub(crate) fn claim_to_give_back(&self) -> Cow<'_, Claim> {
+        if self.terms.min_hold.is_zero() || !self.state().handed_out {
+            return Cow::Borrowed(&self.claim);
+        }
+        let mut claim = self.claim.clone();
+        claim.keep_until = Some(self.kept_until());
+        Cow::Owned(claim)
+    }
+
+    /// Until when the key is kept at least.
+    fn kept_until(&self) -> Moment {
+        self.won_at.plus(self.terms.min_hold)
+    }
+
+    /// What is left at `now` of the shortest hold.
+    pub(crate) fn kept_for(&self, now: Moment) -> Duration {
+        self.kept_until().since(now)
+    }
+
     /// The time from one renewal to the next, if there are any.
     pub(crate) fn renewal_interval(&self) -> Option<Duration> {
         self.terms.renew.map(|renew| renew.interval(self.claim.ttl))
+    }
+
+    /// The time from now to the first renewal, if there is one. Counted from the request, as the lease is.
+    pub(crate) fn first_renewal(&self) -> Option<Duration> {
+        let gone = self.shared.store.now().since(self.won_at);
+        self.renewal_interval().map(|interval| interval.saturating_sub(gone))
     }
 
     /// The TTL that a renewal asks for at `now`. `None`: there is to be none any more.
     pub(crate) fn renewal(&self, now: Moment) -> Option<Duration> {
         let lease = self.state().lease;
         let is_over = lease.remaining(now).is_zero() || lease.is_at_its_cap();
-        (!is_over).then(|| lease.renewal(self.claim.ttl, now))
+        (!is_over).then(|| lease.within_cap(self.claim.ttl, now))
     }
 
-    /// Whether there is a body that nobody has polled for `limit`.
+    /// `ttl`, or what an extension at `now` may ask for.
+    pub(crate) fn within_cap(&self, ttl: Duration, now: Moment) -> Duration {
+        self.state().lease.within_cap(ttl, now)
+    }
+
+    /// Whether there is a body that nobody has polled for `limit`; half-way there, it is woken. Tells of it once.
     pub(crate) fn has_stalled(&self, limit: Duration, now: Moment) -> bool {
-        self.state().polled.is_some_and(|polled| now.since(polled) > limit)
+        let mut state = self.state();
+        let Some(idle) = state.polled.map(|polled| now.since(polled)) else { return false };
+        let stalled = idle > limit;
+        let tell = stalled && !std::mem::replace(&mut state.stalled, stalled);
+        let body = if idle > limit / 2 { state.body.clone() } else { None };
+        // Wakers are foreign code, and so is who listens to what is told: never under the lock.
+        drop(state);
+        if tell {
+            self.span.in_scope(|| telemetry::keeper::stalled(self.claim.label));
+        }
+        // A body that waits for something need not be polled for that long, and is not forgotten.
+        if let Some(body) = body {
+            body.wake();
+        }
+        stalled
     }
 
     /// How long the lock may be believed in; zero when it is lost.
@@ -143,8 +199,11 @@ impl Hold {
         // Wakers are foreign code: never under the lock.
         drop(state);
         self.tell(lost_before, standing);
-        if let Some(body) = body {
-            body.wake();
+        match body {
+            // Its end is what gave the lock back.
+            Some(body) if event == Event::Released => drop(body),
+            Some(body) => body.wake(),
+            None => {}
         }
         standing
     }

@@ -172,12 +172,13 @@ impl Lease {
         self.cap.is_some_and(|cap| cap <= self.valid_until)
     }
 
-    /// The TTL that a renewal at `now` asks for: `ttl`, or what reaches the end of the longest hold.
-    pub(crate) fn renewal(&self, ttl: Duration, now: Moment) -> Duration {
-        match self.cap {
-            Some(cap) => ttl.min(whole_millis(cap.since(now) + drift(ttl)).max(MIN_TTL)),
-            None => ttl,
-        }
+    /// The TTL that an extension at `now` asks for: `ttl`, or what reaches the end of the longest hold.
+    pub(crate) fn within_cap(&self, ttl: Duration, now: Moment) -> Duration {
+        let Some(cap) = self.cap else { return ttl };
+        let left = cap.since(now);
+        // A little more than the drift that will be taken off.
+        let enough = left.saturating_add(left / 90).saturating_add(Duration::from_millis(3));
+        ttl.min(whole_millis(enough).max(MIN_TTL))
     }
 
     /// The time left at `now`; zero when lost.
@@ -281,11 +282,11 @@ mod tests {
         let cap = at(15_000);
         let mut lease = Lease::granted(at(0), TTL).capped(Some(cap));
         assert_eq!(until(lease.on(Event::Tick, at(1))), at(VALID));
-        assert_eq!(lease.renewal(TTL, at(3_000)), TTL);
+        assert_eq!(lease.within_cap(TTL, at(3_000)), TTL);
         assert_eq!(until(lease.on(Event::Extended { sent: at(3_000), ttl: TTL }, at(3_001))), at(3_000 + VALID));
         // The last renewal reaches the cap, and hardly further.
-        let last = lease.renewal(TTL, at(9_000));
-        assert_eq!(last, Duration::from_millis(6_102));
+        let last = lease.within_cap(TTL, at(9_000));
+        assert_eq!(last, Duration::from_millis(6_069));
         assert!(!lease.is_at_its_cap());
         assert_eq!(until(lease.on(Event::Extended { sent: at(9_000), ttl: last }, at(9_001))), cap);
         assert!(lease.is_at_its_cap());

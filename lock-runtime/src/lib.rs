@@ -16,6 +16,7 @@ mod outstanding;
 mod queue;
 mod request;
 mod retry;
+mod rounds;
 pub mod store;
 pub mod telemetry;
 mod terms;
@@ -48,7 +49,6 @@ pub mod __private {
     pub use crate::attribute::{BusyBranch, Call, LockOutput, Never, Outcome, Request, Skip, Start, call, fence, run};
     pub use crate::error::Busy;
     pub use crate::guard::LockGuard;
-    pub use crate::keeper::Background;
     pub use crate::key::{KeyPart, KeyWriter, LockKey};
     pub use crate::manager::LockManager;
     pub use crate::retry::Retry;

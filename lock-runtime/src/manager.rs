@@ -260,8 +260,8 @@ impl LockManagerBuilder {
     }
 
     /// How long a body under the attribute may go without being polled until its lock is not renewed any more: a future that
-    /// was put aside and forgotten is not to hold a lock for ever. At least twice the lock's TTL; 60 s unless told. (A body
-    /// that waits for something is polled at least once in each TTL.)
+    /// was put aside and forgotten is not to hold a lock for ever. At least ten times the lock's TTL; 60 s unless told. (A body
+    /// that waits for something is woken before that.)
     pub fn max_stall(mut self, limit: Duration) -> Self {
         self.max_stall = limit;
         self

@@ -67,8 +67,8 @@ impl<Ttl> LockRequest<Ttl> {
         self
     }
 
-    /// Asks again by this strategy. Calls of one process wait in line, and only its head asks: by the head's strategy. Without a [`wait`](LockRequest::wait), the strategy alone decides when to give up: it
-    /// needs a [limit](Retry::limit) then.
+    /// Asks again by this strategy. Calls of one process wait in line, and only its head asks: by the head's strategy. Without
+    /// a [`wait`](LockRequest::wait), the strategy alone decides when to give up: it needs a [limit](Retry::limit) then.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
         self
@@ -81,6 +81,10 @@ impl<Ttl> LockRequest<Ttl> {
     }
 
     /// Keeps extending the lease while the lock is held: three times in the length of its TTL.
+    ///
+    /// Renewal goes on while the caller's runtime is blocked. (In memory it is a task of the runtime that acquires the lock.) A
+    /// server that takes longer than a quarter of the TTL to answer is too far away for it. A lock that was lost once is not
+    /// renewed again.
     ///
     /// **Without a [`max_hold`](LockRequest::max_hold) the lock is held for as long as its holder lives**, even if that has
     /// hung for days. A process that dies still loses it after its TTL.
@@ -199,6 +203,9 @@ impl LockRequest {
         }
         if body::encloses(&shared, &key) {
             return Err(LockError::AlreadyHeld { key });
+        }
+        if shared.is_closed() {
+            return Err(LockError::Unavailable { key, source: Shared::closed_error() });
         }
         if self.terms.renew.is_some()
             && let Err(source) = shared.keeper.prepare(shared.store.is_remote())
@@ -382,6 +389,7 @@ impl Asking<'_> {
                     }
                     if guard.remaining() >= validity(self.ttl) / 2 {
                         self.keep(&guard)?;
+                        guard.hold().hand_out();
                         return Ok(guard);
                     }
                     refuse(guard).await;

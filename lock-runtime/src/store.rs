@@ -65,26 +65,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool>;
 
     /// Extends many claims, as [`extend`](Store::extend) does to at least their TTLs: one answer for each, in their order.
-    /// An answer that is not there `within` this time is an error.
+    /// An answer that is not there `within` this time is an error. Without any, it is an invitation to get ready.
     fn renew<'a>(&'a self, renewals: &'a [Renewal<'a>], within: Duration) -> RenewFuture<'a> {
-        let each = renewals.iter().map(|Renewal { claim, ttl, .. }| self.extend(claim, *ttl, Extension::AtLeast));
-        let mut asking: Vec<_> = each.map(|answer| (Some(answer), Err(not_within(within)))).collect();
-        Box::pin(async move {
-            let all = poll_fn(|cx| {
-                for (asking, answer) in &mut asking {
-                    if let Some(Poll::Ready(answered)) = asking.as_mut().map(|asking| asking.as_mut().poll(cx)) {
-                        (*asking, *answer) = (None, answered);
-                    }
-                }
-                if asking.iter().all(|(asking, _)| asking.is_none()) { Poll::Ready(()) } else { Poll::Pending }
-            });
-            match timer::timeout(within, all) {
-                // What is not there by now keeps the error that it began with.
-                Ok(all) => drop(all.await),
-                Err(error) => return asking.iter().map(|_| Err(error.clone())).collect(),
-            }
-            asking.into_iter().map(|(_, answer)| answer).collect()
-        })
+        let each = renewals.iter().map(move |Renewal { claim, ttl, .. }| {
+            let answer = self.extend(claim, *ttl, Extension::AtLeast);
+            async move { timer::timeout(within, answer)?.await.unwrap_or_else(|_| Err(not_within(within))) }
+        });
+        Box::pin(join_all(each))
     }
 
     /// The time that the store will keep a claim, if it is still ours; `None` if it is not.
@@ -140,10 +127,27 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         true
     }
 
-    /// Called once by the manager that is built on this store: where clean-ups can run that have no runtime.
+    /// Called by every manager that is built on this store: where clean-ups can run that have no runtime. One is enough.
     fn attach(&self, background: &Background) {
         let _ = background;
     }
+}
+
+/// What all of `futures` come to, in their order.
+pub(crate) fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> impl Future<Output = Vec<F::Output>> {
+    let mut waiting: Vec<_> = futures.map(|future| (Some(Box::pin(future)), None)).collect();
+    poll_fn(move |cx| {
+        for (future, output) in &mut waiting {
+            if let Some(Poll::Ready(value)) = future.as_mut().map(|future| future.as_mut().poll(cx)) {
+                (*future, *output) = (None, Some(value));
+            }
+        }
+        if waiting.iter().all(|(future, _)| future.is_none()) {
+            Poll::Ready(waiting.drain(..).filter_map(|(_, output)| output).collect())
+        } else {
+            Poll::Pending
+        }
+    })
 }
 
 fn not_within(limit: Duration) -> StoreError {

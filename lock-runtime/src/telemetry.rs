@@ -19,6 +19,8 @@
 //! | `lock.failed` | warn | `waited`, `error`, `source` | any other end of an acquisition; `source` is what the store said |
 //! | `lock.lost` | warn | `cause` | a held lock was lost |
 //! | `lock.released` | debug, or warn | `outcome` | a lock was given back: `released`, `background` (debug), `gone` (it was not ours any more), `unanswered` (repeated in the background; warn) |
+//! | `lock.renewal_failed` | debug, or warn | `error` | a renewal was not answered (debug) or is refused (warn); it is tried again until the lease is over |
+//! | `lock.stalled` | warn | | a body was not polled for [`max_stall`](crate::LockManagerBuilder::max_stall), and its lock is not renewed meanwhile |
 //! | `lock.orphaned` | warn | `ttl` | a clean-up came to nothing; the lock ends with its TTL |
 //!
 //! One more event is about no lock, and has no such field: `lock.eviction` (warn; `server`, `policy`) when
@@ -102,7 +104,12 @@ pub(crate) mod keeper {
 
     /// A renewal whose outcome is unknown.
     pub(crate) fn unanswered(lock: &'static str, error: &StoreError) {
-        debug!(name: "lock.renewal_failed", target: "lock_runtime", lock, %error, "lock not renewed, trying again");
+        if error.is_transient() {
+            debug!(name: "lock.renewal_failed", target: "lock_runtime", lock, %error, "lock not renewed, trying again");
+        } else {
+            // Somebody has to mend something, or the lock will be lost.
+            warn!(name: "lock.renewal_failed", target: "lock_runtime", lock, %error, "lock not renewed, trying again");
+        }
     }
 
     /// A body that nobody polls any more.

@@ -95,6 +95,12 @@ impl MemoryStore {
                 None => {}
             }
         }
+        if locks.len() + claim.keys.len() > locks.capacity() {
+            // Before it grows: what has expired and was never asked for again.
+            locks.retain(|_, stored| !stored.is_over(sent));
+            let live = locks.len();
+            locks.reserve(live + claim.keys.len());
+        }
         let expires = Some(sent.plus(claim.ttl));
         for key in &*claim.keys {
             locks.insert(key.clone(), Stored { value: claim.value(), expires });
@@ -112,7 +118,8 @@ impl MemoryStore {
                 if kept.is_zero() {
                     locks.remove(key);
                 } else if let Some(stored) = locks.get_mut(key) {
-                    *stored = Stored { value: claim.tombstone(), expires: Some(now.plus(kept)) };
+                    let end = stored.expires.map_or(now.plus(kept), |end| end.min(now.plus(kept)));
+                    *stored = Stored { value: claim.tombstone(), expires: Some(end) };
                 }
             }
         }

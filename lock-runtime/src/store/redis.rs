@@ -25,7 +25,7 @@ use self::connection::{Link, Pool, Timeouts};
 use self::refusal::Acquire;
 use self::reply::Fault;
 use self::script::Script;
-use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, millis};
+use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, join_all, millis};
 use crate::clock::{Moment, boottime};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::keeper::Background;
@@ -252,7 +252,7 @@ impl Store for RedisStore {
     }
 
     fn abandon(&self, claim: Claim, done: Done) {
-        cleanup::start(self.pool.clone(), self.pool.any_link(), &self.pending, claim, Known::Held, done);
+        cleanup::start(&self.pool, self.pool.any_link(), &self.pending, claim, Known::Held, done);
     }
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
@@ -286,7 +286,7 @@ impl Drop for Armed<'_> {
         if let Some(claim) = self.claim {
             let RedisStore { pool, pending } = self.store;
             let link = Some(self.link.clone());
-            cleanup::start(pool.clone(), link, pending, claim.clone(), Known::Unknown, Done::nothing());
+            cleanup::start(pool, link, pending, claim.clone(), Known::Unknown, Done::nothing());
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::future::pending;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::connection::{Link, Pool};
 use super::refusal::Release;
 use super::reply::Fault;
 use super::{compare_and_delete, compare_and_delete_behind};
 use crate::clock::boottime;
+use crate::error::StoreErrorKind;
 use crate::outstanding::{Outstanding, Ticket};
 use crate::store::{Claim, Done};
 use crate::telemetry::cleanup;
@@ -31,11 +32,15 @@ pub(super) enum Known {
 /// How often other connections must have said "not yours" before a claim whose own connection died counts as settled.
 const DENIALS: u32 = 3;
 
+/// How long a clean-up is left to a runtime that may not be driven by anybody any more.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Starts the clean-up of `claim`: behind everything that was sent on `link`, on the runtime that drives it; without a
-/// link, on the current runtime and a connection that is yet to be made; on the keeper's where there is neither, and where
-/// the runtime ends before the clean-up is settled.
+/// link, on the current runtime and a connection that is yet to be made. The keeper takes it over where there is neither, where
+/// the runtime ends before the clean-up is settled, and where it may be idle: a runtime of one thread works only while
+/// somebody is blocked on it.
 pub(super) fn start(
-    pool: Arc<Pool>,
+    pool: &Arc<Pool>,
     link: Option<Arc<Link>>,
     outstanding: &Outstanding,
     claim: Claim,
@@ -47,51 +52,97 @@ pub(super) fn start(
     let link = link.filter(|_| known == Known::Unknown || current.is_some() || pool.background().is_none());
     let runtime = link.as_ref().map(|link| link.runtime.clone()).or(current);
     let span = cleanup::span(&claim);
-    let settling = Settling { pool, known, open: Some((claim, outstanding.begin(), done)), last: false };
-    match runtime {
-        Some(runtime) => drop(runtime.spawn(settling.settle(link).instrument(span))),
-        None => drop(settling),
+    let case = Arc::new(Case { known, open: Mutex::new(Some((claim, outstanding.begin(), done))) });
+    let settling = Settling { pool: pool.clone(), case: case.clone(), role: Role::First };
+    let Some(runtime) = runtime else { return drop(settling) };
+    if let (RuntimeFlavor::CurrentThread, Some(background)) = (runtime.runtime_flavor(), pool.background()) {
+        let rescue = Settling { pool: pool.clone(), case, role: Role::Rescue };
+        background.spawn(rescue.settle_if_idle().instrument(span.clone()));
+    }
+    runtime.spawn(settling.settle(link).instrument(span));
+}
+
+/// One clean-up, wherever it is worked on. Two may be at it: to compare and delete is harmless.
+struct Case {
+    known: Known,
+    /// `None` when it is settled.
+    open: Mutex<Option<(Claim, Ticket, Done)>>,
+}
+
+impl Case {
+    fn claim(&self) -> Option<Claim> {
+        self.lock().as_ref().map(|(claim, ..)| claim.clone())
+    }
+
+    fn close(&self) -> Option<(Claim, Ticket, Done)> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Claim, Ticket, Done)>> {
+        // No code that can panic runs under this lock.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A clean-up under way. Dropped before it is settled, because its runtime ends or there was none, it goes to the keeper;
-/// dropped there, it says so.
+/// A clean-up under way.
 struct Settling {
     pool: Arc<Pool>,
-    known: Known,
-    open: Option<(Claim, Ticket, Done)>,
-    /// Whether it is with the keeper already.
-    last: bool,
+    case: Arc<Case>,
+    role: Role,
+}
+
+/// What becomes of a clean-up that is dropped before it is settled.
+#[derive(Clone, Copy)]
+enum Role {
+    /// It goes to the keeper: its runtime ends, cannot do it, or there was none.
+    First,
+    /// Nothing: the first one is there still.
+    Rescue,
+    /// It says that it came to nothing.
+    Last,
 }
 
 impl Settling {
     async fn settle(mut self, link: Option<Arc<Link>>) {
-        let Some((claim, ..)) = &self.open else { return };
-        if settle(&self.pool, link.as_deref(), claim, self.known).await {
-            self.open = None;
-        } else {
+        let Some(claim) = self.case.claim() else { return };
+        match settle(&self.pool, link.as_deref(), &claim, self.case.known).await {
+            Some(true) => drop(self.case.close()),
             // Another runtime could do no better.
-            self.last = true;
+            Some(false) if matches!(self.role, Role::First) => self.role = Role::Last,
+            Some(false) | None => {}
         }
+    }
+
+    /// As [`settle`](Self::settle), where the runtime to which it was given has not done it.
+    async fn settle_if_idle(self) {
+        if let Ok(pause) = timer::sleep(IDLE) {
+            pause.await;
+        }
+        self.settle(None).await;
     }
 }
 
 impl Drop for Settling {
     fn drop(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        match self.pool.background() {
-            Some(background) if !self.last => {
-                let span = cleanup::span(&open.0);
-                let settling = Settling { pool: self.pool.clone(), known: self.known, open: Some(open), last: true };
-                background.spawn(settling.settle(None).instrument(span));
+        match (self.role, self.pool.background()) {
+            (Role::Rescue, _) => {}
+            (Role::First, Some(background)) => {
+                let Some(claim) = self.case.claim() else { return };
+                let last = Settling { pool: self.pool.clone(), case: self.case.clone(), role: Role::Last };
+                background.spawn(last.settle(None).instrument(cleanup::span(&claim)));
             }
-            _ => cleanup::gave_up(&open.0),
+            (Role::First | Role::Last, _) => {
+                if let Some((claim, ..)) = self.case.close() {
+                    cleanup::gave_up(&claim);
+                }
+            }
         }
     }
 }
 
-/// Deletes `claim`'s keys where they are still ours, until the outcome is certain. `false`: it is not, and will not be.
-async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Known) -> bool {
+/// Deletes `claim`'s keys where they are still ours, until the outcome is certain. `false`: it is not, and will not be. `None`:
+/// this runtime has no timers, or no I/O.
+async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Known) -> Option<bool> {
     let end = boottime().plus(claim.ttl);
     // This request is never given up while the connection lives: behind a stopped server it waits in line with the request
     // that it follows, which may be carried out long after the TTL counted from here, with a fresh one.
@@ -106,10 +157,10 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
     let mut denials = 0_u32;
     loop {
         if behind_is_open {
-            let Ok(answer) = timer::timeout(wait, behind.as_mut()) else { return false };
+            let answer = timer::timeout(wait, behind.as_mut()).ok()?;
             match answer.await {
                 // Whatever it says: it was executed behind the request that it follows.
-                Ok(Ok(_)) => return true,
+                Ok(Ok(_)) => return Some(true),
                 // Refused by the server, or the connection died: from here on the other connections have to do.
                 Ok(Err(_)) => {
                     behind_is_open = false;
@@ -118,30 +169,30 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
                 Err(_) => {}
             }
         } else {
-            let Ok(pause) = timer::sleep(wait) else { return false };
-            pause.await;
+            timer::sleep(wait).ok()?.await;
         }
         if boottime() >= end {
-            return behind_is_open && behind.await.is_ok();
+            return Some(behind_is_open && behind.await.is_ok());
         }
         let answer = match pool.link().await {
             Ok(other) => compare_and_delete(&other, claim).await,
+            Err(error) if error.kind() == StoreErrorKind::Runtime => return None,
             Err(error) => Err(Fault::Silent(error)),
         };
         match (answer, known) {
-            (Ok(true), _) | (Ok(false), Known::Held) => return true,
+            (Ok(true), _) | (Ok(false), Known::Held) => return Some(true),
             // Our request may still be on its way on a connection that is dead to us but not to the server.
             (Ok(false), Known::Unknown) if !behind_is_open => denials += 1,
             (Ok(false), Known::Unknown) => {}
             (Err(fault), _) => match fault.released() {
                 Release::Retry => {}
-                Release::NotHeld => return true,
+                Release::NotHeld => return Some(true),
                 // Somebody has to mend the server's configuration first: the lock ends with its TTL.
-                Release::Orphan => return false,
+                Release::Orphan => return Some(false),
             },
         }
         if denials >= DENIALS {
-            return true;
+            return Some(true);
         }
         wait = wait.saturating_mul(2).clamp(Duration::from_secs(1), Duration::from_secs(60));
     }

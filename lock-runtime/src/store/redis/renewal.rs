@@ -7,10 +7,10 @@ use redis::{Cmd, Value};
 
 use super::connection::{Link, Pool};
 use super::reply::{self, Fault};
-use super::{Renewal, ValueOf, millis, script, write_keys};
+use super::{Renewal, ValueOf, join_all, millis, script, write_keys};
 use crate::error::{StoreError, StoreErrorKind};
 
-/// The least time that dialling has.
+/// The least time that dialling has, which takes more than one round trip.
 const DIALLING: Duration = Duration::from_millis(250);
 
 /// Extends all of `renewals`, each of which is answered by itself.
@@ -19,7 +19,7 @@ pub(super) async fn renew(
     renewals: &[Renewal<'_>],
     within: Duration,
 ) -> Vec<Result<bool, StoreError>> {
-    let link = match pool.link_within(within.max(DIALLING)).await {
+    let link = match pool.link_within((2 * within).max(DIALLING)).await {
         Ok(link) => link,
         Err(error) => return renewals.iter().map(|_| Err(error.clone())).collect(),
     };
@@ -36,17 +36,11 @@ pub(super) async fn renew(
     }
 }
 
+/// All at the same time: nobody waits for the answer to another.
 async fn one_by_one(link: &Link, renewals: &[Renewal<'_>], within: Duration) -> Vec<Result<bool, StoreError>> {
-    let mut answers: Vec<Result<bool, StoreError>> = Vec::with_capacity(renewals.len());
-    for renewal in renewals {
-        let answer = match answers.last() {
-            // Nobody else is to wait for a server that has fallen silent.
-            Some(Err(error)) if error.kind() != StoreErrorKind::Denied => Err(error.clone()),
-            _ => alone(link, renewal, within).await.map_err(Fault::into_error),
-        };
-        answers.push(answer);
-    }
-    answers
+    let each =
+        renewals.iter().map(|renewal| async move { alone(link, renewal, within).await.map_err(Fault::into_error) });
+    join_all(each).await
 }
 
 async fn together(link: &Link, renewals: &[Renewal<'_>], within: Duration) -> Result<Vec<bool>, Fault> {
