@@ -546,4 +546,13 @@ cases! {
         without.release().await.expect("ours");
         assert_risen(&fenced(&client(&fixture), HOUR).await, last);
     }
+
+    /// ST-01: the self-test passes on a store that works, and leaves nothing behind. This library's own.
+    st_01_self_test(fixture) {
+        for _ in 0..2 {
+            fixture.store().self_test(&KEY.into()).await.expect("it works");
+            assert_eq!(fixture.get(KEY).await, None);
+        }
+        client(&fixture).self_test().await.expect("it works");
+    }
 }

@@ -80,7 +80,11 @@ pub(super) async fn self_test(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), S
     let mut test = SelfTest { link: &link, probe: Claim::new(probe.clone(), PROBE, "self-test".into()) };
     let mut failures = Failures::default();
     for (name, arguments) in COMMANDS {
-        failures.note("the command", name, test.ask(name, arguments).await)?;
+        match test.ask(name, arguments).await {
+            // It may be run, and that is all that is asked here.
+            Err(fault) if name == "EVALSHA" && fault.is_no_script() => {}
+            answer => failures.note("the command", name, answer)?,
+        }
     }
     // Only where it can be deleted.
     let counter = || LockKey::from(format!("{probe}:counter"));
