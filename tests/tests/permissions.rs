@@ -103,11 +103,10 @@ async fn the_self_test_names_what_is_missing() {
     let scripts = |permission: &str| -> &[&str] {
         match permission {
             "+set" => &["contend"],
-            "+get" => &["contend", "extend", "renew", "remaining", "floor", "release"],
+            "+get" | "+eval" | "+evalsha" => &["contend", "extend", "renew", "remaining", "floor", "release"],
             "+pttl" => &["contend", "renew", "remaining"],
             "+pexpire" => &["extend", "renew"],
             "+del" => &["release"],
-            "+eval" | "+evalsha" => &["contend", "extend", "renew", "remaining", "floor", "release"],
             "+time" | "+ping" => &[],
             other => panic!("which scripts need {other}?"),
         }
