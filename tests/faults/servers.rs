@@ -1,5 +1,7 @@
 //! Servers that answer, and refuse: as replicas, without replicas, out of memory, still loading.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lock_runtime::{LockError, LockGuard, LockManager, LostCause, StoreErrorKind};
@@ -331,6 +333,38 @@ async fn row_24_server_busy_with_a_script() {
     assert!(is_busy(&mut admin), "all of this was while it was blocked");
     admin.command::<()>(&["SCRIPT", "KILL"]);
     assert!(running.join().expect("no panic").is_err(), "it was killed");
+    assert_gets_it(waiter).await;
+    guard.release().await.expect("still ours");
+}
+
+/// Promise: a server that cannot save its data, and so takes no writes, is *unavailable* until it can: nothing is lost meanwhile,
+/// no body runs, and who waits for a lock gets it afterwards.
+///
+/// Turned red by: taking `MISCONF` for a refusal for good.
+#[tokio::test]
+async fn server_that_cannot_save() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let locks = connect(&server).await;
+    let guard = locks.lock("held").ttl(TTL).acquire().await.expect("the lock");
+    let (_, directory): (String, String) = admin.command(&["CONFIG", "GET", "dir"]);
+    // Where its file has to go.
+    let obstacle = Path::new(&directory).join("dump.rdb");
+    fs::create_dir(&obstacle).expect("the server's own directory");
+    admin.configure("save", "3600 1");
+    let can_save = |admin: &mut Admin| {
+        // Refused where one is under way.
+        let _: Option<()> = admin.try_command(&["BGSAVE"]).ok();
+        info(admin, "persistence", "rdb_last_bgsave_status").as_deref() == Some("ok")
+    };
+    eventually("it cannot save", DEADLINE, || !can_save(&mut admin)).await;
+    assert_nobody_gets_it(&locks, "MISCONF").await;
+    assert_refused("extend", "MISCONF", guard.extend(2 * TTL).await);
+    assert!(guard.is_held(), "refused is not lost");
+
+    let waiter = waiter(&locks);
+    fs::remove_dir(&obstacle).expect("it is empty");
+    eventually("it can save", DEADLINE, || can_save(&mut admin)).await;
     assert_gets_it(waiter).await;
     guard.release().await.expect("still ours");
 }

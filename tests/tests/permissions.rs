@@ -77,6 +77,21 @@ async fn the_documented_permissions_are_enough() {
     assert!(matches!(error, LockError::ForeignKey { .. }), "{error}");
 }
 
+/// Promise: a database other than 0 takes the one permission more that the readme names.
+///
+/// Turned red by: a readme that does not name it.
+#[tokio::test]
+async fn another_database_takes_one_permission_more() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    admin.command::<()>(&documented());
+    let url = format!("{}1", url(&server));
+    LockManager::connect(&url).await.expect_err("not yet");
+    admin.command::<()>(&["ACL", "SETUSER", documented()[2], "+select"]);
+    LockManager::connect(&url).await.expect("connect").self_test().await.expect("the self-test");
+    assert!(include_str!("../../README.md").contains("`+select` for a database other\nthan 0"));
+}
+
 /// Promise: the self-test leaves nothing behind, whatever is there already.
 ///
 /// Turned red by: a probe that is not deleted; a counter of fencing tokens that stays.

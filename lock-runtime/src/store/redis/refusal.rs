@@ -72,7 +72,7 @@ static TABLE: [Refusal; 23] = {
         row("ASK",          "",                              Refuse,  Unknown, Orphan,  ANOTHER_NODE),
         row("NOAUTH",       "",                              Refuse,  Unknown, Orphan,  "it wants a password; put it into the URL"),
         row("WRONGPASS",    "",                              Refuse,  Unknown, Orphan,  "wrong user name or password"),
-        // Servers from 7.2 on, then older ones; then those from 7.2 on, then older ones, about what a script does.
+        // About keys in the words of servers from 7.2 on and of older ones, which have others again inside of a script.
         row("NOPERM",       "No permissions to access",      Refuse,  Unknown, Orphan,  A_KEY),
         row("NOPERM",       "no permissions to access",      Refuse,  Unknown, Orphan,  A_KEY),
         row("NOPERM",       "",                              Refuse,  Unknown, Orphan,  "the user lacks the permission for a command that locks need"),
