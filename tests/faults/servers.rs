@@ -146,6 +146,8 @@ async fn row_32_too_few_replicas() {
     assert_refused("extend", "NOREPLICAS", guard.extend(2 * TTL).await);
     assert!(guard.is_held(), "refused is not lost");
     assert_refused("release", "NOREPLICAS", guard.release().await);
+    let before = executed(&mut admin, "evalsha");
+    eventually("it is refused in the background too", DEADLINE, || executed(&mut admin, "evalsha") > before + 1).await;
     assert!(admin.exists("held"), "it was refused");
 
     let waiter = waiter(&locks);
