@@ -42,6 +42,9 @@ pub(super) struct Pool {
     slots: Mutex<Vec<(Id, Arc<Slot>)>>,
     /// Where clean-ups run that have no runtime.
     background: OnceLock<Background>,
+    /// Whether the server is older than the line of flags that our scripts begin with. Known to all connections: what one of them
+    /// learned must not be lost when it breaks, or where answers take long, every renewal would begin with learning it.
+    plain_scripts: Arc<AtomicBool>,
 }
 
 /// The place of one runtime's connection.
@@ -84,7 +87,14 @@ impl Pool {
             ConnectionAddr::Unix(path) => path.display().to_string(),
             _ => "an address of an unknown kind".to_owned(),
         };
-        Self { client, server, timeouts, slots: Mutex::default(), background: OnceLock::new() }
+        Self {
+            client,
+            server,
+            timeouts,
+            slots: Mutex::default(),
+            background: OnceLock::new(),
+            plain_scripts: Arc::default(),
+        }
     }
 
     /// A pool without connections yet, of the same server.
@@ -241,7 +251,7 @@ impl Pool {
             runtime,
             timeout: self.timeouts.operation,
             broken: AtomicBool::new(false),
-            plain_scripts: AtomicBool::new(false),
+            plain_scripts: self.plain_scripts.clone(),
         }))
     }
 }
@@ -281,8 +291,8 @@ pub(super) struct Link {
     pub(super) runtime: Handle,
     timeout: Duration,
     broken: AtomicBool,
-    /// Whether the server is older than the line of flags that our scripts begin with.
-    plain_scripts: AtomicBool,
+    /// The pool's.
+    plain_scripts: Arc<AtomicBool>,
 }
 
 impl Link {
