@@ -231,17 +231,14 @@ impl LockGuard {
             Ok(in_order) => Some(in_order),
             // Not for long: a renewal may wait for a server that is silent, and whoever else is before us may be a future that
             // nobody polls any more. Its request cannot bring back what is given back here; it only comes to nothing.
-            Err(_) => match timer::timeout(ORDER.min(hold.remaining()), hold.order.write()) {
-                Ok(in_order) => in_order.await.ok(),
-                Err(_) => None,
-            },
+            Err(_) => Box::pin(hold.last_in_order(ORDER)).await,
         };
         let before = hold.standing();
         // Before the request: from then on the lock may be somebody else's. The keeper looks at it under the same order, so no
         // renewal is sent behind a release.
         hold.on(Event::Released);
-        let claim = hold.claim_to_give_back();
-        let answer = hold.shared().store.release(&claim).await;
+        let kept = hold.kept_claim();
+        let answer = hold.shared().store.release(kept.as_deref().unwrap_or(hold.claim())).await;
         let outcome = match &answer {
             Ok(true) => Release::Released,
             Ok(false) => Release::Gone,
@@ -280,7 +277,7 @@ impl LockGuard {
             self.hold.on(Event::Released);
             // The line learns of it when it is done: the next in it would only find the lock busy before.
             let place = self.take_place();
-            let claim = self.hold.claim_to_give_back().into_owned();
+            let claim = self.hold.kept_claim().map_or_else(|| self.hold.claim().clone(), |kept| *kept);
             self.hold.shared().store.abandon(claim, Done::then(move || drop(place)));
         }
     }

@@ -1,14 +1,13 @@
 //! A claim that was acquired, and what is known of its lease: shared by the guard, the body that runs under it, the line
 //! before its key and the keeper that renews it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, RwLockWriteGuard};
 use tracing::Span;
 
 use crate::clock::Moment;
@@ -19,6 +18,7 @@ use crate::manager::Shared;
 use crate::store::Claim;
 use crate::telemetry;
 use crate::terms::Terms;
+use crate::timer;
 
 /// One acquired claim and its lease.
 pub(crate) struct Hold {
@@ -96,14 +96,14 @@ impl Hold {
         self.state().handed_out = true;
     }
 
-    /// The claim as it is given back: kept for a while, if it is to be.
-    pub(crate) fn claim_to_give_back(&self) -> Cow<'_, Claim> {
+    /// The claim as it is given back, if it is to be kept for a while; else it is the claim itself.
+    pub(crate) fn kept_claim(&self) -> Option<Box<Claim>> {
         if self.terms.min_hold.is_zero() || !self.state().handed_out {
-            return Cow::Borrowed(&self.claim);
+            return None;
         }
-        let mut claim = self.claim.clone();
+        let mut claim = Box::new(self.claim.clone());
         claim.keep_until = Some(self.kept_until());
-        Cow::Owned(claim)
+        Some(claim)
     }
 
     /// Until when the key is kept at least.
@@ -238,6 +238,14 @@ impl Hold {
                 Poll::Pending => deadline.as_mut().poll(cx),
             })
             .await;
+        }
+    }
+
+    /// The last place in the order of requests, if it is to be had within `limit` and before the lease ends.
+    pub(crate) async fn last_in_order(&self, limit: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
+        match timer::timeout(limit.min(self.remaining()), self.order.write()) {
+            Ok(in_order) => in_order.await.ok(),
+            Err(_) => None,
         }
     }
 

@@ -376,7 +376,7 @@ async fn row_58_wedged_body() {
 /// Turned red by: renewals without a look at the body.
 #[tokio::test]
 async fn row_58_forgotten_body() {
-    #[distributed_lock(key = "forgotten", ttl = "300ms", renew, manager = locks)]
+    #[distributed_lock(key = "forgotten", ttl = "150ms", renew, manager = locks)]
     async fn forgotten(locks: &LockManager, began: &AtomicBool) -> Result<(), LockError> {
         began.store(true, Ordering::Relaxed);
         pending().await
@@ -385,7 +385,8 @@ async fn row_58_forgotten_body() {
     let server = RedisServer::start();
     let mut admin = server.admin();
     let store = RedisStore::open(&server.url()).expect("a good address");
-    let locks = LockManager::builder(store).max_stall(ms(900)).build();
+    // Ten times the ttl, which is the least.
+    let locks = LockManager::builder(store).max_stall(ms(1500)).build();
     let began = AtomicBool::new(false);
     let mut call = Box::pin(forgotten(&locks, &began));
     poll_fn(|context| {
@@ -394,7 +395,7 @@ async fn row_58_forgotten_body() {
     })
     .await;
     let started = Instant::now();
-    eventually("it is free", ms(1200) + AT_ONCE, || !admin.exists("forgotten")).await;
+    eventually("it is free", ms(1650) + AT_ONCE, || !admin.exists("forgotten")).await;
     assert!(started.elapsed() > ms(600), "it was not even renewed: {:?}", started.elapsed());
     // Whoever finds it again learns of it.
     match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

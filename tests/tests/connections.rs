@@ -87,8 +87,8 @@ async fn a_dial_that_nobody_polls_keeps_nobody_waiting() {
     drop(forgotten);
 }
 
-/// Promise: an extension behind one that nobody polls any more does not wait for longer than the lease lasts, and then says
-/// that the lock is lost.
+/// Promise: what has to wait for an extension that nobody polls any more does not wait for longer than the lease lasts, and then
+/// says that the lock is lost.
 ///
 /// Turned red by: waiting for one's turn without an end.
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn an_extension_that_nobody_polls_costs_at_most_the_lease() {
     let guard = locks.lock("extended").ttl(LEASE).acquire().await.expect("the lock");
     let mut forgotten = Box::pin(guard.extend(TTL));
     poll_once(forgotten.as_mut());
-    let error = within("the second extension", LEASE + DEADLINE, guard.extend(TTL)).await.expect_err("the lease ended");
+    let error = within("its turn", LEASE + DEADLINE, guard.set_ttl(TTL)).await.expect_err("the lease ended");
     assert!(matches!(error, LockError::Lost { cause: LostCause::Expired, completed: false, .. }), "{error}");
     assert!(started.elapsed() > LEASE / 2, "it was its turn: {:?}", started.elapsed());
     assert_eq!(guard.remaining(), Duration::ZERO);
