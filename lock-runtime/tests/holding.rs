@@ -1,14 +1,105 @@
 //! Holding: renewal, the longest and the shortest hold, and how a loss is told; on the memory store under paused time.
 #![cfg(feature = "test-util")]
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use lock_runtime::store::memory::MemoryStore;
+use lock_runtime::store::{Attempt, Claim, Done, Extension, StoreFuture};
 use lock_runtime::test_util::{Operation, TestLocks};
-use lock_runtime::{LockError, LockManager, LockRequest, LostCause};
-use tokio::time::{Instant, sleep};
+use lock_runtime::{LockError, LockManager, LockRequest, LostCause, Moment, Store};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, advance, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Held by tests that start a keeper's thread: one of them counts the threads of this process.
+static KEEPERS: Mutex<()> = Mutex::const_new(());
+
+/// A store in memory that is as far away as a server.
+#[derive(Clone, Debug)]
+struct Distant {
+    store: MemoryStore,
+    /// How long the answer to an acquisition is under way.
+    late: Duration,
+    /// Whether the keeper's thread renews its locks, on a clock that cannot be paused.
+    is_remote: bool,
+}
+
+impl Distant {
+    fn late(late: Duration) -> Self {
+        Self { store: MemoryStore::new(), late, is_remote: false }
+    }
+
+    fn remote() -> Self {
+        Self { store: MemoryStore::new(), late: Duration::ZERO, is_remote: true }
+    }
+
+    fn manager(&self) -> LockManager {
+        LockManager::builder(self.clone()).build()
+    }
+}
+
+impl Store for Distant {
+    fn now(&self) -> Moment {
+        self.store.now()
+    }
+
+    fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
+        Box::pin(async move {
+            let answer = self.store.acquire(claim).await;
+            if !self.late.is_zero() {
+                sleep(self.late).await;
+            }
+            answer
+        })
+    }
+
+    fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool> {
+        self.store.extend(claim, ttl, extension)
+    }
+
+    fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
+        self.store.remaining(claim)
+    }
+
+    fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
+        self.store.release(claim)
+    }
+
+    fn abandon(&self, claim: Claim, done: Done) {
+        self.store.abandon(claim, done);
+    }
+
+    fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.store.drain()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+}
+
+/// Polls `future` once, and leaves it at that.
+async fn begin(mut future: Pin<&mut impl Future>) {
+    let pending = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await;
+    assert!(pending, "it was to wait");
+}
+
+/// Waits for `condition`, on the clock of the test.
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < 20 * SECOND, "not in time: {what}");
+        sleep(2 * MILLISECOND).await;
+    }
+}
 
 fn request(locks: &LockManager) -> LockRequest {
     locks.lock("k").ttl(3 * SECOND)
@@ -217,16 +308,214 @@ async fn a_watch_sees_the_end() {
     assert!(!locks.is_held("k"), "held by a watch");
 }
 
+/// Promise: the first renewal comes in time also where the answer to the acquisition was long under way.
+///
+/// Turned red by: an interval that is counted from the answer.
+#[tokio::test(start_paused = true)]
+async fn the_first_renewal_counts_from_the_request() {
+    let locks = Distant::late(400 * MILLISECOND).manager();
+    let guard = locks.lock("k").ttl(SECOND).renew_every(700 * MILLISECOND).acquire().await.expect("free");
+    sleep(3 * SECOND).await;
+    assert!(guard.is_held(), "{guard:?}");
+}
+
+/// Promise: a `max_hold` beyond all time is none.
+///
+/// Turned red by: sums that overflow.
+#[tokio::test(start_paused = true)]
+async fn the_longest_hold_may_be_for_ever() {
+    let locks = TestLocks::new();
+    let guard = request(&locks).renew().max_hold(Duration::MAX).acquire().await.expect("free");
+    sleep(MINUTE).await;
+    assert!(guard.is_held(), "{guard:?}");
+    guard.extend(MINUTE).await.expect("ours");
+    guard.release().await.expect("ours");
+}
+
+/// Promise: `max_hold` bounds extensions by hand, at the holder and in the store.
+///
+/// Turned red by: an extension that asks for all that it is told.
+#[tokio::test(start_paused = true)]
+async fn the_longest_hold_bounds_extensions_by_hand() {
+    let locks = TestLocks::new();
+    let guard = request(&locks).renew().max_hold(5 * SECOND).acquire().await.expect("free");
+    let acquired = Instant::now();
+    guard.extend(60 * MINUTE).await.expect("ours");
+    assert!(locks.store().time_left("k") < Some(6 * SECOND), "{:?}", locks.store().time_left("k"));
+    assert_eq!(guard.lost().await, LostCause::MaxHold);
+    assert_eq!(acquired.elapsed().as_secs(), 5);
+    sleep(SECOND).await;
+    assert!(!locks.is_held("k"));
+}
+
+/// Promise: `min_hold` outlasts a shorter time that is set by hand.
+///
+/// Turned red by: a time that is set as it is told.
+#[tokio::test(start_paused = true)]
+async fn the_shortest_hold_outlasts_a_shorter_time() {
+    let locks = TestLocks::new();
+    let guard = request(&locks).min_hold(2 * SECOND).acquire().await.expect("free");
+    guard.set_ttl(100 * MILLISECOND).await.expect("ours");
+    drop(guard);
+    assert_eq!(locks.store().time_left("k"), Some(2 * SECOND));
+}
+
+/// Promise: the time of a renewed lock cannot be set: the next renewal would change it, or come too late.
+///
+/// Turned red by: sending it.
+#[tokio::test(start_paused = true)]
+async fn a_renewed_lock_has_no_exact_time() {
+    let locks = TestLocks::new();
+    let guard = request(&locks).renew().acquire().await.expect("free");
+    let error = guard.set_ttl(SECOND).await.expect_err("renewed");
+    assert!(matches!(error, LockError::Invalid { .. }) && error.to_string().contains("renewed"), "{error}");
+    assert_eq!(renewals(&locks), 0, "it was sent");
+    guard.extend(MINUTE).await.expect("ours");
+    guard.release().await.expect("ours");
+}
+
+/// Promise: `min_hold` keeps nothing where nobody was given the lock: its answer came too late to work with.
+///
+/// Turned red by: keeping the key of a lock that is given back unused.
+#[tokio::test(start_paused = true)]
+async fn the_shortest_hold_begins_with_the_holder() {
+    let store = Distant::late(600 * MILLISECOND);
+    let request = store.manager().lock("k").ttl(SECOND).min_hold(SECOND);
+    let error = request.acquire().await.expect_err("too late");
+    assert!(error.is_unavailable(), "{error}");
+    assert_eq!(store.store.get("k"), None);
+}
+
+/// Promise: as above, where the manager is shut down before the answer comes.
+///
+/// Turned red by: keeping the key of a lock that is given back unused.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_keeps_nothing_that_nobody_was_given() {
+    let store = Distant::late(100 * MILLISECOND);
+    let locks = store.manager();
+    let acquire = tokio::spawn(locks.lock("k").ttl(MINUTE).min_hold(MINUTE).acquire());
+    sleep(50 * MILLISECOND).await;
+    assert!(store.store.get("k").is_some(), "won already");
+    locks.shutdown().await;
+    let error = acquire.await.expect("no panic").expect_err("shut down");
+    assert!(error.is_unavailable(), "{error}");
+    assert_eq!(store.store.get("k"), None);
+}
+
+/// Promise: the memory of a store grows with the locks that are held at the same time, not with all that ever were.
+///
+/// Turned red by: leaving what has expired until its key is asked for again.
+#[tokio::test(start_paused = true)]
+async fn what_has_expired_does_not_stay_in_memory() {
+    let store = MemoryStore::new();
+    let locks = LockManager::builder(store.clone()).build();
+    let keys = || -> usize {
+        let shown = format!("{store:?}");
+        let digits: String = shown.chars().filter(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or_else(|_| panic!("no number of keys: {shown}"))
+    };
+    let mut most = 0;
+    for job in 0..2_000 {
+        // Kept for a second, during which ten more are.
+        drop(locks.lock(format!("job:{job}")).ttl(SECOND).min_hold(SECOND).acquire().await.expect("free"));
+        advance(SECOND / 10).await;
+        most = most.max(keys());
+    }
+    assert!((10..100).contains(&most), "{most} keys at a time");
+}
+
+/// Promise: an extension that nobody polls any more holds up neither the renewals nor, for long, the release.
+///
+/// Turned red by: renewals, or a release, that wait for whoever asked before them.
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_extension_holds_up_nobody() {
+    let locks = TestLocks::new();
+    let guard = request(&locks).renew().acquire().await.expect("free");
+    locks.faults().delay(Operation::Extend, SECOND);
+    let mut forgotten = Box::pin(guard.extend(3 * SECOND));
+    begin(forgotten.as_mut()).await;
+    std::mem::forget(forgotten);
+    locks.faults().delay(Operation::Extend, Duration::ZERO);
+    sleep(MINUTE).await;
+    assert!(guard.is_held(), "{guard:?}");
+    timeout(SECOND, guard.release()).await.expect("hangs").expect("ours");
+    assert!(!locks.is_held("k"));
+}
+
+/// A task that panics when it is woken, as code of others may.
+#[derive(Default)]
+struct Panics(AtomicBool);
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+        panic!("as it is meant to");
+    }
+}
+
+/// Promise: a panic of whoever is told of a loss costs no other lock its renewals.
+///
+/// Turned red by: a panic that ends the batch, or the keeper.
+#[tokio::test]
+async fn a_panicking_waker_costs_no_other_lock() {
+    let _keepers = KEEPERS.lock().await;
+    let store = Distant::remote();
+    let locks = store.manager();
+    // Soon renewed, and long before they end.
+    let request = |key: String| locks.lock(key).ttl(10 * MINUTE).renew_every(SECOND / 5);
+    let lost = request("lost".to_owned()).acquire().await.expect("free");
+    let panics = Arc::new(Panics::default());
+    let mut told = pin!(lost.lost());
+    let waker = Waker::from(panics.clone());
+    assert!(told.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut others = Vec::new();
+    for n in 0..20 {
+        others.push(request(format!("other:{n}")).acquire().await.expect("free"));
+    }
+    store.store.remove("lost");
+    eventually("the loss", || panics.0.load(Ordering::Acquire)).await;
+    let deadline = |guard: &lock_runtime::LockGuard| Instant::now() + guard.remaining();
+    let before: Vec<_> = others.iter().map(deadline).collect();
+    // Each of them, and by more than looking at the clock twice makes.
+    let renewed = || others.iter().zip(&before).all(|(guard, before)| deadline(guard) > *before + 300 * MILLISECOND);
+    eventually("two renewals of the others", renewed).await;
+}
+
+/// Promise: a manager that was shut down has no thread, and starts none for a call that it refuses.
+///
+/// Turned red by: a keeper that is not told to stop, or is asked before the refusal.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_manager_that_was_shut_down_has_no_thread() {
+    fn keepers() -> usize {
+        // A thread may end while it is looked at.
+        let names = std::fs::read_dir("/proc/self/task").expect("threads").filter_map(|thread| {
+            let thread = thread.ok()?;
+            std::fs::read_to_string(thread.path().join("comm")).ok()
+        });
+        names.filter(|name| name.trim() == "lock-keeper").count()
+    }
+    let _keepers = KEEPERS.lock().await;
+    eventually("the end of other tests' keepers", || keepers() == 0).await;
+    let locks = Distant::remote().manager();
+    let guard = request(&locks).renew().acquire().await.expect("free");
+    eventually("a keeper", || keepers() == 1).await;
+    guard.release().await.expect("ours");
+    locks.shutdown().await;
+    eventually("its end", || keepers() == 0).await;
+    let error = request(&locks).renew().acquire().await.expect_err("shut down");
+    assert!(error.is_unavailable(), "{error}");
+    // A thread is there as soon as it was started, and one that nobody stops stays.
+    assert_eq!(keepers(), 0);
+}
+
 /// The functions under the attribute.
 #[cfg(feature = "macros")]
 mod bodies {
     use std::cell::Cell;
-    use std::future::{Future, pending};
-    use std::pin::pin;
-    use std::task::{Context, Waker};
+    use std::future::pending;
 
     use lock_runtime::{LockGuard, distributed_lock};
-    use tokio::time::advance;
 
     use super::*;
 
@@ -293,6 +582,75 @@ mod bodies {
     async fn a_body_that_waits_keeps_its_renewals() {
         let locks = TestLocks::new();
         renewed(&locks, 10 * MINUTE).await.expect("held to the end");
+    }
+
+    /// Promise: as above, where the lease is so long, by an extension by hand, that nothing else wakes the body.
+    ///
+    /// Turned red by: a body that is woken at the end of its lease alone.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_waits_behind_a_long_extension_keeps_its_renewals() {
+        #[distributed_lock(key = "k", ttl = "5s", renew, manager = locks, guard = lock)]
+        async fn extended(locks: &TestLocks) -> Result<(), LockError> {
+            lock.extend(4 * MINUTE).await?;
+            sleep(6 * MINUTE).await;
+            Ok(())
+        }
+        extended(&TestLocks::new()).await.expect("held to the end");
+    }
+
+    /// Promise: a body under a long TTL may go without a poll for three times that, though it is more than `max_stall`.
+    ///
+    /// Turned red by: `max_stall` without regard to the TTL.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_be_blocked_for_three_ttls() {
+        #[distributed_lock(key = "k", ttl = "30s", renew, manager = locks)]
+        async fn blocked(locks: &TestLocks) -> Result<(), LockError> {
+            sleep(85 * SECOND).await;
+            Ok(())
+        }
+        let locks = TestLocks::new();
+        let mut call = pin!(blocked(&locks));
+        begin(call.as_mut()).await;
+        sleep(95 * SECOND).await;
+        call.await.expect("held to the end");
+    }
+
+    /// Promise: a body that is polled again before its lease is over is renewed again.
+    ///
+    /// Turned red by: a hold that the keeper gives up when it has stalled.
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_that_is_over_in_time_is_forgiven() {
+        let locks = TestLocks::new();
+        let mut call = pin!(renewed(&locks, 5 * MINUTE));
+        begin(call.as_mut()).await;
+        // `max_stall`, and half of the lease that was renewed last.
+        sleep(MINUTE + 3 * SECOND / 2).await;
+        let done = renewals(&locks);
+        sleep(SECOND / 2).await;
+        assert_eq!(renewals(&locks), done, "it has not stalled");
+        call.await.expect("held to the end");
+    }
+
+    /// Promise: a call is polled for what it waits for, and for nothing else.
+    ///
+    /// Turned red by: a release that wakes its own body, or timers that are made anew.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_polled_no_more_than_it_must_be() {
+        #[distributed_lock(key = "k", ttl = "30s", manager = locks)]
+        async fn waits(locks: &TestLocks) -> Result<(), LockError> {
+            sleep(SECOND).await;
+            Ok(())
+        }
+        let locks = TestLocks::new();
+        locks.faults().delay(Operation::Release, SECOND);
+        let mut call = pin!(waits(&locks));
+        let mut polls = 0;
+        let result = poll_fn(|cx| {
+            polls += 1;
+            call.as_mut().poll(cx)
+        });
+        result.await.expect("held to the end");
+        assert_eq!(polls, 3, "to begin, for the body, for the release");
     }
 
     #[distributed_lock(key = "k", ttl = "3s", on_lost = "proceed", manager = locks, guard = lock)]

@@ -231,6 +231,19 @@ fn a_runtime_without_timers_is_an_error() {
     bare.block_on(guard.release()).expect("ours");
 }
 
+/// Promise: a lock in memory that nobody could renew is refused before it is taken.
+///
+/// Turned red by: a renewal that is first missed when it is due.
+#[test]
+fn a_renewed_lock_needs_timers() {
+    let bare = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let manager = LockManager::in_memory();
+    let error = bare.block_on(manager.lock("k").ttl(SECOND).renew().acquire()).expect_err("no timers");
+    assert!(error.is_unavailable() && error.to_string().contains("enable_all"), "{error}");
+    let guard = bare.block_on(manager.lock("k").ttl(SECOND).acquire()).expect("free");
+    bare.block_on(guard.release()).expect("ours");
+}
+
 /// Two managers of one store: what one holds is somebody else's to the other.
 fn two_managers() -> (LockManager, LockManager) {
     let store = lock_runtime::store::memory::MemoryStore::new();

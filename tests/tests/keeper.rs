@@ -1,13 +1,15 @@
 //! The keeper: locks stay renewed whatever their holder's runtime does, and nothing stays behind.
 
+use std::future::{Future, poll_fn};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_runtime::store::redis::RedisStore;
 use lock_runtime::{LockGuard, LockManager, LostCause};
-use lock_tests::{Process, RedisServer, eventually, eventually_blocking};
+use lock_tests::{Conduct, Process, Proxy, RedisServer, Way, command, eventually, eventually_blocking};
 use tokio::runtime::{Builder, Runtime};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,6 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// When `guard` ends, as far as is known now.
+fn deadline(guard: &LockGuard) -> Instant {
+    Instant::now() + guard.remaining()
 }
 
 fn worker(arguments: &[&str]) -> Process {
@@ -208,4 +215,135 @@ async fn renewals_survive_their_connection() {
     assert!(guard.is_held(), "{guard:?}");
     eventually("a renewal", PATIENCE, || guard.remaining() > 2 * SECOND).await;
     guard.release().await.expect("ours");
+}
+
+/// Promise: a guard that is dropped with the last work of its runtime gives its lock back, although nobody drives that runtime
+/// afterwards.
+///
+/// Turned red by: a clean-up that is left to a runtime of one thread alone.
+#[test]
+fn a_guard_dropped_in_a_runtime_that_is_idle_then_gives_its_lock_back() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let locks = LockManager::connect_lazy(&server.url()).expect("a good address");
+    let runtime = current_thread();
+    runtime.block_on(async {
+        let guard = locks.lock("k").ttl(600 * SECOND).acquire().await.expect("free");
+        assert!(admin.exists("k"));
+        drop(guard);
+    });
+    eventually_blocking("the release", PATIENCE, || !admin.exists("k"));
+    drop(runtime);
+}
+
+/// Promise: a guard that is dropped in a runtime which can do nothing for it gives its lock back.
+///
+/// Turned red by: a clean-up that comes to nothing without timers or I/O.
+#[test]
+fn a_guard_dropped_in_a_bare_runtime_gives_its_lock_back() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let locks = LockManager::connect_lazy(&server.url()).expect("a good address");
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let guard = runtime.block_on(locks.lock("k").ttl(600 * SECOND).acquire()).expect("free");
+    let bare = Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    assert!(admin.exists("k"));
+    bare.block_on(async move { drop(guard) });
+    eventually_blocking("the release", PATIENCE, || !admin.exists("k"));
+    drop((bare, runtime));
+}
+
+/// Promise: an acquisition that is dropped outside of its runtime, and after that was driven last, leaves no lock.
+///
+/// Turned red by: a clean-up that is left to a runtime of one thread alone.
+#[test]
+fn an_acquisition_dropped_outside_of_its_idle_runtime_leaves_no_lock() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    // The proxy has a runtime of its own: it goes on when the caller's does not.
+    let network = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let proxy = network.block_on(Proxy::start(server.port()));
+    let locks = LockManager::connect_lazy(&proxy.url()).expect("a good address");
+    let runtime = current_thread();
+    // A connection: the only poll of the acquisition is to send its request.
+    let before = runtime.block_on(locks.lock("before").ttl(SECOND).acquire()).expect("free");
+    runtime.block_on(before.release()).expect("ours");
+    let reply = proxy.next(Way::Replies, command("SET"), Conduct::Hold);
+    let mut acquire = Box::pin(locks.lock("k").ttl(600 * SECOND).acquire());
+    runtime.block_on(async {
+        let pending = poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx).is_pending())).await;
+        assert!(pending, "answered");
+        eventually("the reply", PATIENCE, || reply.has_happened()).await;
+    });
+    assert!(admin.exists("k"));
+    network.block_on(reply.let_go());
+    drop(acquire);
+    eventually_blocking("the clean-up", PATIENCE, || !admin.exists("k"));
+    drop(runtime);
+}
+
+/// Promise: a server that takes up to a quarter of the TTL to answer is near enough for renewals.
+///
+/// Turned red by: a tenth of the TTL as the time for an answer.
+#[tokio::test]
+async fn a_distant_server_is_near_enough() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let ttl = 3 * SECOND;
+    proxy.conduct_all(Way::Replies, Conduct::Delay(ttl * 3 / 20));
+    let locks = LockManager::connect_lazy(&proxy.url()).expect("a good address");
+    let guard = locks.lock("k").ttl(ttl).renew_every(SECOND / 10).acquire().await.expect("free");
+    let before = deadline(&guard);
+    eventually("a renewal", PATIENCE, || deadline(&guard) > before + SECOND / 20 || !guard.is_held()).await;
+    assert!(guard.is_held(), "{guard:?}");
+}
+
+/// Promise: a key that somebody forbids costs the others of its batch nothing, although their server is not near.
+///
+/// Turned red by: asking for them one after the other.
+#[tokio::test]
+async fn a_forbidden_key_of_a_batch_is_lost_alone() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let locks = LockManager::connect_lazy(&proxy.url()).expect("a good address");
+    let ask = |key: String| locks.lock(key).ttl(2 * SECOND).renew();
+    let mut guards: Vec<LockGuard> = Vec::new();
+    for n in 0..80 {
+        guards.push(ask(format!("k:{n}")).acquire().await.expect("free"));
+    }
+    let forbidden = ask("forbidden".to_owned()).acquire().await.expect("free");
+    proxy.conduct_all(Way::Replies, Conduct::Delay(SECOND / 20));
+    server.admin().command::<()>(&["ACL", "SETUSER", "default", "resetkeys", "~k:*"]);
+    // All of them are as old, but for those that were renewed meanwhile.
+    assert_eq!(forbidden.lost().await, LostCause::Expired);
+    let lost: Vec<_> = guards.iter().filter(|guard| !guard.is_held()).map(|guard| guard.key().to_string()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    let before: Vec<_> = guards.iter().map(deadline).collect();
+    let renewed = || guards.iter().zip(&before).all(|(guard, before)| deadline(guard) > *before + SECOND / 20);
+    eventually("another renewal of each", PATIENCE, renewed).await;
+}
+
+/// Promise: a key that is given back within its `min_hold` does not stay past its TTL, however late the server comes to it.
+///
+/// Turned red by: counting what is left of `min_hold` from when the server reads it.
+#[tokio::test]
+async fn the_shortest_hold_ends_with_the_ttl_behind_a_stopped_server() {
+    let mut server = RedisServer::start();
+    let mut admin = server.admin();
+    let locks = LockManager::connect(&server.url()).await.expect("a server");
+    let ttl = 60 * SECOND;
+    let guard = locks.lock("k").ttl(ttl).min_hold(ttl).acquire().await.expect("free");
+    let expires = Instant::now() + admin.remaining("k").expect("held");
+    server.pause();
+    drop(guard);
+    // Not a wait for something to happen: by so much the server is late.
+    tokio::time::sleep(SECOND).await;
+    server.resume();
+    eventually("the release", PATIENCE, || admin.get("k").is_some_and(|value| value.starts_with("floor:"))).await;
+    let asked = Instant::now();
+    let left = admin.remaining("k").expect("kept");
+    assert!(left > ttl / 2, "{left:?}");
+    // The first look may have been that much later than it says.
+    let late = (asked + left).saturating_duration_since(expires);
+    assert!(late < SECOND / 2, "kept for {late:?} past its end");
 }
