@@ -152,26 +152,18 @@ impl LockRequest {
     pub async fn acquire(self) -> Result<LockGuard, LockError> {
         let parent = Span::current();
         let (label, span) = (self.label, telemetry::acquiring(self.label, &self.key));
-        let acquiring = async {
-            let (outcome, waited) = match self.prepare(&parent) {
-                Ok((asking, patience)) => {
-                    let outcome = match patience {
-                        None => asking.once().await,
-                        // Boxed: most locks are tried once or are free, and the state of this is large.
-                        Some(patience) => Box::pin(asking.patiently(patience)).await,
-                    };
-                    (outcome, asking.waited())
-                }
-                Err(error) => (Err(error), Duration::ZERO),
-            };
-            telemetry::acquired(label, waited, &outcome);
-            outcome
-        };
-        acquiring.instrument(span).await
+        match span.in_scope(|| self.prepare(&parent)) {
+            Ok((asking, patience)) => asking.acquire(patience).instrument(span).await,
+            Err(error) => {
+                let outcome = Err(error);
+                span.in_scope(|| telemetry::acquired(label, Duration::ZERO, &outcome));
+                outcome
+            }
+        }
     }
 
     /// Checks what is asked for. No patience: it is asked for once.
-    fn prepare(self, parent: &Span) -> Result<(Asking<'_>, Option<Patience>), LockError> {
+    fn prepare(self, parent: &Span) -> Result<(Asking<'_>, Option<Box<Patience>>), LockError> {
         let Some(manager) = self.manager.or_else(LockManager::current) else {
             return Err(LockError::NoManager { key: self.key });
         };
@@ -220,7 +212,7 @@ impl LockRequest {
                 let retry = retry.unwrap_or(POLLING);
                 let until = wait.map(|wait| started.plus(wait));
                 let in_line_until = until.into_iter().chain(retry.total().map(|total| started.plus(total))).min();
-                Some(Patience { until, in_line_until, delays: retry.delays() })
+                Some(Box::new(Patience { until, in_line_until, delays: retry.delays() }))
             }
         };
         Ok((asking, patience))
@@ -261,6 +253,16 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    async fn acquire(&self, patience: Option<Box<Patience>>) -> Result<LockGuard, LockError> {
+        let outcome = match patience {
+            None => self.once().await,
+            // Boxed: most locks are tried once or are free, and the state of this is large.
+            Some(patience) => Box::pin(self.patiently(patience)).await,
+        };
+        telemetry::acquired(self.label, self.waited(), &outcome);
+        outcome
+    }
+
     /// Tries once. Never waits in line.
     async fn once(&self) -> Result<LockGuard, LockError> {
         // Against a confirmed, still valid lease of this process the answer is known. A neighbour who is merely asking proves
@@ -272,7 +274,7 @@ impl Asking<'_> {
     }
 
     /// Waits in line, then asks until the lock is won or the patience is over.
-    async fn patiently(&self, mut patience: Patience) -> Result<LockGuard, LockError> {
+    async fn patiently(&self, mut patience: Box<Patience>) -> Result<LockGuard, LockError> {
         let Some(turn) = self.unless_over(patience.in_line_until, self.shared.queue.turn(&self.key)).await? else {
             return self.last_word().await;
         };
@@ -383,7 +385,7 @@ impl Asking<'_> {
                         return Err(Miss::Final(self.unavailable(Shared::closed_error())));
                     }
                     if self.terms.fence && fence.is_none() {
-                        refuse(guard).await;
+                        Box::pin(refuse(guard)).await;
                         let text = "the store gave the lock without the fencing token that it was asked for";
                         return Err(Miss::Final(self.unavailable(StoreError::new(StoreErrorKind::Protocol, text))));
                     }
@@ -392,7 +394,7 @@ impl Asking<'_> {
                         guard.hold().hand_out();
                         return Ok(guard);
                     }
-                    refuse(guard).await;
+                    Box::pin(refuse(guard)).await;
                     StoreError::new(
                         StoreErrorKind::Timeout,
                         "the store's answers take longer than half of the ttl: use a longer ttl",
@@ -458,8 +460,8 @@ impl Asking<'_> {
     }
 }
 
-/// Gives back what is of no use to its caller. Boxed: this is rare, and the state of it would be part of every acquisition's.
+/// Gives back what is of no use to its caller. To be boxed: it is rare, and its state would be part of every acquisition's.
 async fn refuse(guard: LockGuard) {
     // Whatever comes of this: the guard is gone after it.
-    let _ = Box::pin(guard.release()).await;
+    let _ = guard.release().await;
 }
