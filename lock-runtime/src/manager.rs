@@ -96,7 +96,8 @@ impl LockManager {
     /// # Errors
     ///
     /// [`SetupError::Address`] when the URL cannot be understood, [`SetupError::Unreachable`] when the server does not
-    /// answer within two seconds (one for the connection, one for the answer), or refuses us. To start without the server, use
+    /// answer within two seconds (one for the connection, one for the answer), or refuses us. (It is asked then whether it evicts
+    /// locks, which may take a second more and fails nothing.) To start without the server, use
     /// [`connect_lazy`](LockManager::connect_lazy).
     ///
     /// # Cancellation
