@@ -1,20 +1,21 @@
 //! Another process, for tests that need several.
 
 use std::env;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use lock_runtime::store::redis::RedisStore;
 use lock_runtime::store::{Attempt, Claim, Done, Extension, Store, StoreFuture};
 use lock_runtime::{LockError, LockManager, Moment, distributed_lock};
-use lock_tests::{Admin, RedisServer, eventually_blocking, machine_time};
+use lock_tests::{Admin, RedisServer, eventually, eventually_blocking, machine_time};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, oneshot};
 use tokio::task::JoinSet;
 
 fn main() {
@@ -352,20 +353,31 @@ async fn watch_wall_clock(url: &str) {
     println!("{} {}", error.kind(), machine_time().saturating_sub(began).as_millis());
 }
 
-/// Says `ready`, waits for the key `go`, and lets all callers loose on one lock. Prints when each body began and ended, in
-/// nanoseconds on the machine's clock.
+/// Asks from all callers at once for a lock that somebody holds, says `asking` when each of them has begun to, and prints when each
+/// body began and ended, in nanoseconds on the machine's clock. Without locks, the bodies begin when the key is gone.
 #[tokio::main]
 async fn contend(url: &str, callers: usize, locked: bool) {
     let locks = LockManager::connect(url).await.expect("connect");
-    println!("ready");
-    let mut admin = Admin::new(url);
-    eventually_blocking("the signal to go", Duration::from_secs(30), || admin.exists("go"));
-
+    let barrier = Arc::new(Barrier::new(callers + 1));
     let mut tasks = JoinSet::new();
     for _ in 0..callers {
-        let locks = locks.clone();
-        tasks.spawn(async move { if locked { with_lock(&locks).await } else { Ok(body().await) } });
+        let (locks, barrier, url) = (locks.clone(), barrier.clone(), url.to_owned());
+        tasks.spawn(async move {
+            if !locked {
+                let mut admin = Admin::new(&url);
+                barrier.wait().await;
+                eventually("the lock to be free", Duration::from_secs(30), || !admin.exists("contended")).await;
+                return Ok(body().await);
+            }
+            let mut call = pin!(with_lock(&locks));
+            let first = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+            assert!(first.is_pending(), "somebody holds the lock, and it takes a round trip to find that out");
+            barrier.wait().await;
+            call.await
+        });
     }
+    barrier.wait().await;
+    println!("asking");
     for result in tasks.join_all().await {
         let (began, ended) = result.expect("the lock");
         println!("{} {}", began.as_nanos(), ended.as_nanos());
