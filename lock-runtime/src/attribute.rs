@@ -328,16 +328,20 @@ where
             return Outcome(End::Failed(LockError::Unavailable { key: guard.key().clone(), source }));
         }
     };
-    // Asked before the release: what the lease was when the body ended.
-    let standing = hold.standing();
-    match request.release {
+    // What the lease was before the release, when the body had ended.
+    let standing = match request.release {
         Release::Wait => {
             // The body's own result is never masked by the release: if the lease was good when it ended, it was done in time.
             // What went wrong has been told to `tracing`.
-            let _ = guard.give_back().await;
+            let (standing, _) = guard.give_back().await;
+            standing
         }
-        Release::Background => guard.give_back_later(),
-    }
+        Release::Background => {
+            let standing = hold.standing();
+            guard.give_back_later();
+            standing
+        }
+    };
     match (standing, request.on_lost) {
         (Standing::Held { .. }, _) | (_, OnLost::Proceed) => Outcome(End::Done(output)),
         (Standing::Lost(cause), OnLost::Cancel) => {

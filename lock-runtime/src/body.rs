@@ -104,7 +104,8 @@ impl<F: Future> Future for Guarded<'_, '_, F> {
         let this = &mut *self;
         let mut polled = false;
         loop {
-            let until = match this.hold.standing_for(cx.waker()) {
+            let standing = if polled { this.hold.standing_for(cx.waker()) } else { this.hold.standing_before_poll() };
+            let until = match standing {
                 Standing::Held { until } => Some(until),
                 Standing::Lost(_) if this.on_lost == OnLost::Proceed => None,
                 Standing::Lost(cause) => {

@@ -13,7 +13,7 @@ use crate::holder::Token;
 use crate::key::LockKey;
 use crate::lease::{Event, LostCause, MAX_TTL, MIN_TTL, Standing, whole_millis};
 use crate::outstanding::Ticket;
-use crate::queue::Place;
+use crate::queue::{Place, Spot};
 use crate::store::{Done, Extension};
 use crate::telemetry::{self, Release};
 use crate::timer;
@@ -44,9 +44,9 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    pub(crate) fn new(hold: Hold, counted: Ticket) -> Self {
+    pub(crate) fn new(hold: Hold, spot: &Spot, counted: Ticket) -> Self {
         let hold = Arc::new(hold);
-        let place = hold.shared().queue.occupy(hold.key(), &hold);
+        let place = hold.shared().queue.occupy(spot, &hold);
         Self { hold, place: Mutex::new(Some(place)), finished: AtomicBool::new(false), _counted: counted }
     }
 
@@ -220,23 +220,25 @@ impl LockGuard {
     ///
     /// When the future is dropped, the release goes on in the background.
     pub async fn release(self) -> Result<(), LockError> {
-        self.give_back().await
+        self.give_back().await.1
     }
 
-    /// As [`release`](Self::release), for a guard that cannot be moved.
-    pub(crate) async fn give_back(&self) -> Result<(), LockError> {
+    /// As [`release`](Self::release), for a guard that cannot be moved. With how the lease stood before.
+    pub(crate) async fn give_back(&self) -> (Standing, Result<(), LockError>) {
         let hold = &*self.hold;
         // Mostly free, and cheaper to try than to wait for.
-        let _in_order = match hold.order.try_write() {
-            Ok(in_order) => Some(in_order),
+        let (_in_order, before) = if let Ok(in_order) = hold.order.try_write() {
+            // Before the request: from then on the lock may be somebody else's. The keeper looks at it under the same order, so
+            // no renewal is sent behind a release.
+            (Some(in_order), hold.end())
+        } else {
             // Not for long: a renewal may wait for a server that is silent, and whoever else is before us may be a future that
             // nobody polls any more. Its request cannot bring back what is given back here; it only comes to nothing.
-            Err(_) => Box::pin(hold.last_in_order(ORDER)).await,
+            let before = hold.standing();
+            let in_order = Box::pin(hold.last_in_order(ORDER)).await;
+            hold.end();
+            (in_order, before)
         };
-        let before = hold.standing();
-        // Before the request: from then on the lock may be somebody else's. The keeper looks at it under the same order, so no
-        // renewal is sent behind a release.
-        hold.on(Event::Released);
         let kept = hold.kept_claim();
         let answer = hold.shared().store.release(kept.as_deref().unwrap_or(hold.claim())).await;
         let outcome = match &answer {
@@ -245,7 +247,7 @@ impl LockGuard {
             Err(_) => Release::Unanswered,
         };
         self.hold.span().in_scope(|| telemetry::released(hold.claim().label, outcome));
-        match answer {
+        let outcome = match answer {
             Ok(true) => {
                 self.finish();
                 Ok(())
@@ -261,7 +263,8 @@ impl LockGuard {
                 self.abandon();
                 Err(LockError::Unavailable { key: self.key().clone(), source })
             }
-        }
+        };
+        (before, outcome)
     }
 
     /// Gives the lock back in the background.
@@ -274,7 +277,7 @@ impl LockGuard {
 
     fn abandon(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
-            self.hold.on(Event::Released);
+            self.hold.end();
             // The line learns of it when it is done: the next in it would only find the lock busy before.
             let place = self.take_place();
             let claim = self.hold.kept_claim().map_or_else(|| self.hold.claim().clone(), |kept| *kept);

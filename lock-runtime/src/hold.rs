@@ -169,8 +169,13 @@ impl Hold {
         self.on(Event::Tick)
     }
 
-    /// How the lease stands right before its body is polled; `waker` is woken when it is lost by anything but the passing
-    /// of time.
+    /// How the lease stands right before its body is polled.
+    pub(crate) fn standing_before_poll(&self) -> Standing {
+        self.look(|state, now| state.polled = Some(now))
+    }
+
+    /// How the lease stands after its body was polled; `waker` is woken when it is lost by anything but the passing of time. A
+    /// loss that is seen here needs nobody to be woken.
     pub(crate) fn standing_for(&self, waker: &Waker) -> Standing {
         // Wakers are foreign code: cloned and dropped outside of the lock.
         if !self.state().body.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -179,14 +184,36 @@ impl Hold {
             let before = self.state().body.replace(waker);
             drop(before);
         }
+        // After the waker is known, so that no loss falls in between.
+        self.look(|_, _| {})
+    }
+
+    /// How the lease stands now, for its body: which is awake.
+    fn look(&self, note: impl FnOnce(&mut State, Moment)) -> Standing {
         let now = self.shared.store.now();
         let mut state = self.state();
-        state.polled = Some(now);
+        note(&mut state, now);
         let lost_before = state.lease.is_lost();
         let standing = state.lease.on(Event::Tick, now);
         drop(state);
         self.tell(lost_before, standing);
         standing
+    }
+
+    /// The holder gives the lock back. How the lease stood before.
+    pub(crate) fn end(&self) -> Standing {
+        let now = self.shared.store.now();
+        let mut state = self.state();
+        let lost_before = state.lease.is_lost();
+        let before = state.lease.on(Event::Tick, now);
+        let after = state.lease.on(Event::Released, now);
+        // Not to be woken: its end is what gives the lock back.
+        let body = state.body.take();
+        // Wakers are foreign code: never under the lock.
+        drop(state);
+        drop(body);
+        self.tell(lost_before, after);
+        before
     }
 
     /// Takes note of an event; wakes the body, and everybody who watches, if the lock is lost by it.
@@ -199,11 +226,8 @@ impl Hold {
         // Wakers are foreign code: never under the lock.
         drop(state);
         self.tell(lost_before, standing);
-        match body {
-            // Its end is what gave the lock back.
-            Some(body) if event == Event::Released => drop(body),
-            Some(body) => body.wake(),
-            None => {}
+        if let Some(body) = body {
+            body.wake();
         }
         standing
     }

@@ -13,25 +13,27 @@ const LENGTH: usize = 32;
 ///
 /// Whoever knows it can release the lock, so `Debug` shows only its beginning, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Token(Arc<str>);
+pub struct Token([u8; LENGTH]);
 
 impl Token {
     /// A fresh token. Never one per process or per object: the late release of one hold would end the next.
     pub(crate) fn fresh() -> Self {
-        let mut buffer = [0; LENGTH];
-        Self(Arc::from(&*Uuid::new_v4().simple().encode_lower(&mut buffer)))
+        let mut text = [0; LENGTH];
+        Uuid::new_v4().simple().encode_lower(&mut text);
+        Self(text)
     }
 
     /// The whole token. Keep it out of logs.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Hexadecimal characters, and nothing else.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({}…)", self.0.get(..6).unwrap_or_default())
+        write!(f, "Token({}…)", self.as_str().get(..6).unwrap_or_default())
     }
 }
 

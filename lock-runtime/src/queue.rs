@@ -1,7 +1,9 @@
 //! The line before each key inside this process: first in, first out, and only its head asks the store.
 
 use std::collections::btree_map::BTreeMap;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::hash_map::{Entry, HashMap, OccupiedEntry, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -18,9 +20,60 @@ use crate::key::LockKey;
 /// of it is left.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    lines: Mutex<HashMap<LockKey, Line>>,
+    lines: Mutex<Lines>,
+    hash: RandomState,
     /// Of all lines together: a line that was closed and opened again gives no ticket out a second time.
     tickets: AtomicU64,
+}
+
+type Lines = HashMap<Spot, Line, BuildHasherDefault<Hashed>>;
+
+/// Where the line of a key stands: the key, with its hash. A lock is looked up three times and more from its request to its end,
+/// and its key is to be hashed once.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    key: LockKey,
+    hash: u64,
+}
+
+impl Deref for Spot {
+    type Target = LockKey;
+
+    fn deref(&self) -> &LockKey {
+        &self.key
+    }
+}
+
+impl PartialEq for Spot {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.key == other.key
+    }
+}
+
+impl Eq for Spot {}
+
+impl Hash for Spot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The hash that a [`Spot`] brings with it.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a spot is hashed by its number alone");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,8 +101,14 @@ pub(crate) struct HeldHere {
 }
 
 impl Queue {
+    /// Where the line of `key` stands, or would stand.
+    pub(crate) fn spot(&self, key: LockKey) -> Spot {
+        let hash = self.hash.hash_one(&key);
+        Spot { key, hash }
+    }
+
     /// The lease that this process holds on `key`, if it is confirmed and still valid.
-    pub(crate) fn held_here(&self, key: &LockKey) -> Option<HeldHere> {
+    pub(crate) fn held_here(&self, key: &Spot) -> Option<HeldHere> {
         let hold = self.lock().get(key)?.held.as_ref()?.hold.upgrade()?;
         let remaining = hold.remaining();
         if remaining.is_zero() {
@@ -60,7 +119,7 @@ impl Queue {
     }
 
     /// The token under which this process last held `key`.
-    pub(crate) fn token_here(&self, key: &LockKey) -> Option<Token> {
+    pub(crate) fn token_here(&self, key: &Spot) -> Option<Token> {
         Some(self.lock().get(key)?.held.as_ref()?.token.clone())
     }
 
@@ -72,7 +131,7 @@ impl Queue {
     /// Waits for the turn to ask the store for `key`, behind everybody who came before.
     ///
     /// Dropping the future leaves the line; if the turn was just being handed over, it passes on to the next.
-    pub(crate) async fn turn(self: &Arc<Self>, key: &LockKey) -> Turn {
+    pub(crate) async fn turn(self: &Arc<Self>, key: &Spot) -> Turn {
         loop {
             let (ticket, receiver) = {
                 let mut lines = self.lock();
@@ -96,7 +155,7 @@ impl Queue {
     }
 
     /// Notes that this process won `key`, until the returned place is dropped.
-    pub(crate) fn occupy(self: &Arc<Self>, key: &LockKey, hold: &Arc<Hold>) -> Place {
+    pub(crate) fn occupy(self: &Arc<Self>, key: &Spot, hold: &Arc<Hold>) -> Place {
         let token = hold.claim().token.clone();
         let latest = Held { token: token.clone(), hold: Arc::downgrade(hold) };
         self.lock().entry(key.clone()).or_default().held = Some(latest);
@@ -104,7 +163,7 @@ impl Queue {
     }
 
     /// Hands the turn to the next in line, or closes the line.
-    fn pass_on(self: &Arc<Self>, key: &LockKey) {
+    fn pass_on(self: &Arc<Self>, key: &Spot) {
         loop {
             let (next, freed) = {
                 let mut lines = self.lock();
@@ -126,13 +185,13 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LockKey, Line>> {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
         // No code that can panic runs under this lock; a poisoned map is a whole map.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn close_if_empty(line: std::collections::hash_map::OccupiedEntry<'_, LockKey, Line>) {
+fn close_if_empty(line: OccupiedEntry<'_, Spot, Line>) {
     let Line { turn_taken, waiting, held, .. } = line.get();
     if !turn_taken && waiting.is_empty() && held.is_none() {
         line.remove();
@@ -143,7 +202,7 @@ fn close_if_empty(line: std::collections::hash_map::OccupiedEntry<'_, LockKey, L
 #[derive(Debug)]
 pub(crate) struct Turn {
     queue: Arc<Queue>,
-    key: LockKey,
+    key: Spot,
     freed: Arc<Notify>,
     passed_on: bool,
 }
@@ -166,7 +225,7 @@ impl Drop for Turn {
 /// A waiter's place in line, left when dropped.
 struct Waiting<'a> {
     queue: &'a Arc<Queue>,
-    key: &'a LockKey,
+    key: &'a Spot,
     ticket: u64,
 }
 
@@ -183,7 +242,7 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Place {
     queue: Arc<Queue>,
-    key: LockKey,
+    key: Spot,
     token: Token,
 }
 

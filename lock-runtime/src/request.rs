@@ -18,7 +18,7 @@ use crate::holder::{self, Holder, Token};
 use crate::key::LockKey;
 use crate::lease::validity;
 use crate::manager::{LockManager, Shared};
-use crate::queue::Turn;
+use crate::queue::{Spot, Turn};
 use crate::retry::{Delays, Retry};
 use crate::store::{Attempt, Claim};
 use crate::terms::{Renew, Terms};
@@ -150,20 +150,25 @@ impl LockRequest {
     /// Safe to drop at any point. If a request was on its way, a clean-up follows it on the same connection: the lock does
     /// not stay behind.
     pub async fn acquire(self) -> Result<LockGuard, LockError> {
+        let (asking, patience, span) = self.begin()?;
+        asking.acquire(patience).instrument(span).await
+    }
+
+    /// Checks what is asked for. Not a part of `acquire`, whose future would hold the request twice while it waits for answers.
+    fn begin(self) -> Result<(Asking, Option<Box<Patience>>, Span), LockError> {
         let parent = Span::current();
         let (label, span) = (self.label, telemetry::acquiring(self.label, &self.key));
-        match span.in_scope(|| self.prepare(&parent)) {
-            Ok((asking, patience)) => asking.acquire(patience).instrument(span).await,
+        match span.in_scope(|| self.prepare(parent)) {
+            Ok((asking, patience)) => Ok((asking, patience, span)),
             Err(error) => {
-                let outcome = Err(error);
-                span.in_scope(|| telemetry::acquired(label, Duration::ZERO, &outcome));
-                outcome
+                span.in_scope(|| telemetry::refused(label, &error));
+                Err(error)
             }
         }
     }
 
     /// Checks what is asked for. No patience: it is asked for once.
-    fn prepare(self, parent: &Span) -> Result<(Asking<'_>, Option<Box<Patience>>), LockError> {
+    fn prepare(self, parent: Span) -> Result<(Asking, Option<Box<Patience>>), LockError> {
         let Some(manager) = self.manager.or_else(LockManager::current) else {
             return Err(LockError::NoManager { key: self.key });
         };
@@ -205,6 +210,7 @@ impl LockRequest {
             return Err(LockError::Unavailable { key, source });
         }
         let started = shared.store.now();
+        let key = shared.queue.spot(key);
         let asking = Asking { shared, key, ttl, metadata, terms: self.terms, started, label: self.label, parent };
         let patience = match (self.wait, self.retry) {
             (None | Some(Duration::ZERO), None) => None,
@@ -240,19 +246,19 @@ enum Miss {
 }
 
 /// One acquisition under way.
-struct Asking<'a> {
+struct Asking {
     shared: Arc<Shared>,
-    key: LockKey,
+    key: Spot,
     ttl: Duration,
     metadata: Arc<str>,
     terms: Terms,
     started: Moment,
     label: &'static str,
     /// The span of the caller.
-    parent: &'a Span,
+    parent: Span,
 }
 
-impl Asking<'_> {
+impl Asking {
     async fn acquire(&self, patience: Option<Box<Patience>>) -> Result<LockGuard, LockError> {
         let outcome = match patience {
             None => self.once().await,
@@ -372,15 +378,15 @@ impl Asking<'_> {
                 return Err(Miss::Final(self.unavailable(Shared::closed_error())));
             }
             // A token of its own for every request: if an earlier one is still on its way, its clean-up must not end this one.
-            let mut claim = Claim::new(self.key.clone(), self.ttl, self.metadata.clone());
+            let mut claim = Claim::new(LockKey::clone(&self.key), self.ttl, self.metadata.clone());
             claim.label = self.label;
             claim.fence = self.terms.fence.then(|| fencing::counter(&self.shared.key_prefix));
             let token = claim.token.clone();
             let error = match self.shared.store.acquire(&claim).await {
                 Ok(Attempt::Acquired { sent, fence }) => {
                     let won = Won { sent, fence };
-                    let hold = Hold::new(self.shared.clone(), claim, self.terms, &won, self.parent);
-                    let guard = LockGuard::new(hold, counted);
+                    let hold = Hold::new(self.shared.clone(), claim, self.terms, &won, &self.parent);
+                    let guard = LockGuard::new(hold, &self.key, counted);
                     if self.shared.is_closed() {
                         return Err(Miss::Final(self.unavailable(Shared::closed_error())));
                     }
@@ -452,11 +458,11 @@ impl Asking<'_> {
     }
 
     fn busy(&self, waited: Duration, holder: Option<Holder>, retry_after: Option<Duration>) -> LockError {
-        LockError::Busy(Busy { key: self.key.clone(), holder, waited, retry_after })
+        LockError::Busy(Busy { key: LockKey::clone(&self.key), holder, waited, retry_after })
     }
 
     fn unavailable(&self, source: StoreError) -> LockError {
-        LockError::Unavailable { key: self.key.clone(), source }
+        LockError::Unavailable { key: LockKey::clone(&self.key), source }
     }
 }
 

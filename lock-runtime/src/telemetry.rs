@@ -60,13 +60,20 @@ pub(crate) fn acquired<T>(lock: &'static str, waited: Duration, outcome: &Result
     match outcome {
         Ok(_) => debug!(name: "lock.acquired", target: "lock_runtime", lock, ?waited, "lock acquired"),
         Err(LockError::Busy(_)) => debug!(name: "lock.busy", target: "lock_runtime", lock, ?waited, "lock busy"),
-        Err(error) => {
-            // The error's own text names the key, which belongs into the span alone; the store's does not.
-            let source = if let LockError::Unavailable { source, .. } = error { Some(display(source)) } else { None };
-            let error = error.kind();
-            warn!(name: "lock.failed", target: "lock_runtime", lock, ?waited, error, source, "lock not acquired");
-        }
+        Err(error) => failed(lock, waited, error),
     }
+}
+
+/// A lock that was refused before the store was asked.
+pub(crate) fn refused(lock: &'static str, error: &LockError) {
+    failed(lock, Duration::ZERO, error);
+}
+
+fn failed(lock: &'static str, waited: Duration, error: &LockError) {
+    // The error's own text names the key, which belongs into the span alone; the store's does not.
+    let source = if let LockError::Unavailable { source, .. } = error { Some(display(source)) } else { None };
+    let error = error.kind();
+    warn!(name: "lock.failed", target: "lock_runtime", lock, ?waited, error, source, "lock not acquired");
 }
 
 pub(crate) fn lost(lock: &'static str, cause: LostCause) {
