@@ -1,7 +1,10 @@
 //! How long a lock may be believed in: deadline arithmetic, without I/O and without a clock of its own.
 //!
 //! Everything here is a function of the events and of the moment that the caller passes in, so that property tests and a
-//! model checker can drive this very code.
+//! model checker can drive this very code. What the model checker needs is `pub`; it leaves the crate only with the feature
+//! `test-util`.
+
+#![cfg_attr(not(feature = "test-util"), allow(unreachable_pub, reason = "it is reachable with the feature"))]
 
 use std::fmt;
 use std::time::Duration;
@@ -16,12 +19,14 @@ pub(crate) const MIN_TTL: Duration = Duration::from_millis(10);
 pub(crate) const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is taken off a lease for clocks that run at different rates, as Redlock has it: 1 % and 2 ms.
-pub(crate) fn drift(ttl: Duration) -> Duration {
+#[must_use]
+pub fn drift(ttl: Duration) -> Duration {
     ttl / 100 + Duration::from_millis(2)
 }
 
 /// How long a lease of `ttl` may be believed in, counted from before its request was sent.
-pub(crate) fn validity(ttl: Duration) -> Duration {
+#[must_use]
+pub fn validity(ttl: Duration) -> Duration {
     ttl.saturating_sub(drift(ttl))
 }
 
@@ -60,7 +65,8 @@ impl fmt::Display for LostCause {
 
 /// What can happen to a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+#[allow(missing_docs, reason = "each variant says what its fields are")]
+pub enum Event {
     /// Time passes.
     Tick,
     /// The store confirmed an extension to at least `ttl`, whose request was sent at `sent`.
@@ -79,7 +85,8 @@ pub(crate) enum Event {
 
 /// How a lease stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+#[allow(missing_docs, reason = "each variant says what its fields are")]
+pub enum Standing {
     /// Held, and to be believed in until this moment, exclusively.
     Held { until: Moment },
     /// Lost, for good.
@@ -91,7 +98,7 @@ pub(crate) enum Standing {
 /// Invariants: a loss never turns back into a hold, and `valid_until` never lies behind the earliest moment at which the
 /// store may drop the key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lease {
+pub struct Lease {
     valid_until: Moment,
     /// Set while a request to set an exact TTL is under way: until it is confirmed, no extension is believed beyond this
     /// moment, because the request may cut it short.
@@ -106,7 +113,8 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// The lease that a request sent at `sent` was granted for `ttl`.
-    pub(crate) fn granted(sent: Moment, ttl: Duration) -> Self {
+    #[must_use]
+    pub fn granted(sent: Moment, ttl: Duration) -> Self {
         Self { valid_until: sent.plus(validity(ttl)), shortening: None, ceiling: None, cap: None, lost: None }
     }
 
@@ -116,7 +124,7 @@ impl Lease {
     }
 
     /// Takes note of `event`, at the moment `now`, and says how the lease stands after it.
-    pub(crate) fn on(&mut self, event: Event, now: Moment) -> Standing {
+    pub fn on(&mut self, event: Event, now: Moment) -> Standing {
         // A deadline that has passed is a loss, whatever arrives afterwards: an extension counts only if its reply
         // comes before the old deadline, since the body may already have been dropped on account of it.
         self.expire(now);
@@ -182,7 +190,8 @@ impl Lease {
     }
 
     /// The time left at `now`; zero when lost.
-    pub(crate) fn remaining(&self, now: Moment) -> Duration {
+    #[must_use]
+    pub fn remaining(&self, now: Moment) -> Duration {
         if self.lost.is_some() { Duration::ZERO } else { self.until().since(now) }
     }
 }

@@ -53,3 +53,10 @@ pub mod __private {
     pub use crate::manager::LockManager;
     pub use crate::retry::Retry;
 }
+
+/// What the model check of the protocol drives. Not for use by hand: it changes without notice.
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod __model {
+    pub use crate::lease::{Event, Lease, Standing, drift, validity};
+}
