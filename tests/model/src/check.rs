@@ -44,8 +44,10 @@ impl Model for Protocol {
                         client.standing() != Some(Standing::Lost(LostCause::Gone)) || client.phase.token() != key
                     })
                 },
-                Promise::FencesRiseByHold => |_, system| !system.hold_fell,
-                Promise::FencesRiseByGrant => |_, system| !system.grant_fell,
+                Promise::LossIsNoticed => |_, system| system.has_kept(Promise::LossIsNoticed),
+                Promise::LossIsForGood => |_, system| system.has_kept(Promise::LossIsForGood),
+                Promise::FencesRiseByHold => |_, system| system.has_kept(Promise::FencesRiseByHold),
+                Promise::FencesRiseByGrant => |_, system| system.has_kept(Promise::FencesRiseByGrant),
                 Promise::NothingIsLeft => |_, system| {
                     let known = |token| system.clients.iter().any(|client| client.phase.token() == Some(token));
                     !system.connections.is_empty() || system.server.key.is_none_or(|key| known(key.token))

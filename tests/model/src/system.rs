@@ -8,7 +8,7 @@ use lock_runtime::__model::{Event, Lease, Standing, drift, validity};
 use lock_runtime::{LostCause, Moment};
 
 use crate::network::{Connection, Reply, Request, Requests, Token};
-use crate::protocol::{Protocol, Restart, Rule, TTL};
+use crate::protocol::{Promise, Protocol, Restart, Rule, TTL};
 use crate::server::{Down, Server};
 
 /// Where all clocks start. What is older than a TTL still lies behind the origin.
@@ -117,9 +117,8 @@ pub struct System {
     /// The highest fencing token that the server gave, and the highest that a hold began with.
     pub(crate) granted: u64,
     pub(crate) begun: u64,
-    /// A token that was not higher than these.
-    pub(crate) grant_fell: bool,
-    pub(crate) hold_fell: bool,
+    /// Promises that a step has broken, a bit for each.
+    broken: u16,
 }
 
 impl System {
@@ -130,8 +129,7 @@ impl System {
             connections: Vec::new(),
             granted: 0,
             begun: 0,
-            grant_fell: false,
-            hold_fell: false,
+            broken: 0,
         }
     }
 
@@ -235,7 +233,7 @@ impl System {
                 let reply = self.server.carry_out(request, protocol);
                 connection.reply = Some(reply).filter(|_| connection.awaited);
                 if let Reply::Granted(fence) = reply {
-                    self.grant_fell |= fence <= self.granted;
+                    self.promise(Promise::FencesRiseByGrant, fence > self.granted);
                     self.granted = self.granted.max(fence);
                 }
             }
@@ -287,6 +285,15 @@ impl System {
         self.connections.sort_unstable();
     }
 
+    fn promise(&mut self, promise: Promise, kept: bool) {
+        self.broken |= u16::from(!kept) << promise as u16;
+    }
+
+    /// Whether no step so far has broken `promise`.
+    pub(crate) fn has_kept(&self, promise: Promise) -> bool {
+        self.broken & 1 << promise as u16 == 0
+    }
+
     fn tick(&mut self, protocol: &Protocol) {
         self.server.tick(longest_down(protocol));
         for (client, tick) in self.clients.iter_mut().zip(&protocol.clients) {
@@ -303,6 +310,7 @@ impl System {
     /// An answer arrives at a client that waits for it.
     fn deliver(&mut self, client: usize, reply: Reply, protocol: &Protocol) {
         let now = self.clients[client].now;
+        let held_before = self.clients[client].believes();
         match (&mut self.clients[client].phase, reply) {
             (&mut Phase::Asking { token, sent }, Reply::Granted(fence)) => {
                 let counted = if protocol.has(Rule::LeaseFromBeforeTheRequest) { sent } else { now };
@@ -313,11 +321,18 @@ impl System {
             (Phase::Holding { lease, renewal, .. }, reply) => {
                 let sent = renewal.take().expect("it waits for a renewal's answer");
                 let sent = if protocol.has(Rule::RenewalFromBeforeTheRequest) { sent } else { now };
-                let event = match reply {
-                    Reply::Done => Event::Extended { sent: counted(sent, protocol), ttl: TTL },
-                    _ => Event::NotOurs,
-                };
-                lease.on(event, now);
+                let counted = counted(sent, protocol);
+                match reply {
+                    Reply::Done if !held_before && !protocol.has(Rule::LateRenewalDoesNotCount) => {
+                        *lease = Lease::granted(counted, TTL);
+                    }
+                    Reply::Done => drop(lease.on(Event::Extended { sent: counted, ttl: TTL }, now)),
+                    _ if !protocol.has(Rule::DenialEndsTheLease) => {}
+                    _ => drop(lease.on(Event::NotOurs, now)),
+                }
+                let held = self.clients[client].believes();
+                self.promise(Promise::LossIsNoticed, reply == Reply::Done || !held);
+                self.promise(Promise::LossIsForGood, held_before || !held);
             }
             (Phase::Idle, _) => unreachable!("nobody waits for {reply:?}"),
         }
@@ -330,7 +345,7 @@ impl System {
         if lease.remaining(self.clients[client].now) < validity(TTL) / 2 {
             self.release(client);
         } else if let Some(fence) = fence {
-            self.hold_fell |= fence <= self.begun;
+            self.promise(Promise::FencesRiseByHold, fence > self.begun);
             self.begun = self.begun.max(fence);
         }
     }
@@ -518,7 +533,7 @@ impl System {
         for fence in fences.clone() {
             put(fences.clone().filter(|other| *other < fence).count() as u64);
         }
-        put(u64::from(self.grant_fell) << 1 | u64::from(self.hold_fell));
+        put(u64::from(self.broken));
         put(self.server.down.map_or(u64::MAX, |down| u64::from(down.ticks)));
         match self.server.key {
             Some(key) => {

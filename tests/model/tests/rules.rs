@@ -1,6 +1,6 @@
 //! For each rule of the protocol: without it, a promise is broken, and the checker finds out.
 
-use lock_model_tests::{Promise, Protocol, Rule, caught};
+use lock_model_tests::{Promise, Protocol, Restart, Rule, caught};
 
 /// As in `promises.rs`, where the same holds with all rules.
 fn delays() -> Protocol {
@@ -82,4 +82,15 @@ fn key_without_an_expiry() {
     let crashes = || Protocol::new("crashes").renewals().crashes().dropping(Rule::Expiry);
     caught(&crashes(), Promise::EverybodyGetsATurn);
     caught(&crashes(), Promise::FreeAfterTheTtl);
+}
+
+#[test]
+fn denial_ignored() {
+    let restarted = Protocol::new("empty restart at once").renewals().restart(Restart::Empty { after: 1 });
+    caught(&restarted.dropping(Rule::DenialEndsTheLease), Promise::LossIsNoticed);
+}
+
+#[test]
+fn late_renewal_brings_a_lease_back() {
+    caught(&delays().dropping(Rule::LateRenewalDoesNotCount), Promise::LossIsForGood);
 }
