@@ -1,5 +1,7 @@
 //! The checker's model, and what tests say of it.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
@@ -187,4 +189,37 @@ pub fn caught(protocol: &Protocol, promise: Promise) {
         steps.len(),
         started.elapsed().as_secs_f64()
     );
+}
+
+/// Looks whether states that count as one go on alike: whenever one is met again, whether the same steps lead from both to
+/// states that count as one. Time would be bounded otherwise, and states missed.
+///
+/// # Panics
+///
+/// With two that do not.
+pub fn alike_go_on_alike(protocol: &Protocol) {
+    let after = |system: &System| {
+        let mut next: Vec<_> = protocol.next_states(system).iter().map(System::numbers).collect();
+        next.sort_unstable();
+        next.dedup();
+        next
+    };
+    let start = System::new(protocol);
+    let mut known = HashMap::from([(start.numbers(), start.clone())]);
+    let mut open = VecDeque::from([start]);
+    while let Some(system) = open.pop_front() {
+        for next in protocol.next_states(&system) {
+            match known.entry(next.numbers()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(next.clone());
+                    open.push_back(next);
+                }
+                Entry::Occupied(entry) => {
+                    let met = entry.get();
+                    assert!(after(met) == after(&next), "{met:#?}\ncounts as one with\n{next:#?}");
+                }
+            }
+        }
+    }
+    println!("{}: {} states, each like all that count as it", protocol.name, known.len());
 }

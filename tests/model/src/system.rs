@@ -520,16 +520,25 @@ impl System {
         self.connections.iter().flat_map(|connection| connection.requests.iter())
     }
 
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        self.view(|number| numbers.push(number));
+        numbers
+    }
+
     /// Everything that matters for what can happen from here on, as numbers.
     fn view(&self, mut put: impl FnMut(u64)) {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let name = |token: Token| (token.client as u64) << 8 | u64::from(token.number);
-        // Of the fencing tokens only the order matters, and where in it the server's clock stands.
+        // Of the fencing tokens only the order matters, and where in it the server's clock stands, and 0: the counter of a server
+        // that lost its data.
         let replies = self.connections.iter().filter_map(|connection| match connection.reply {
             Some(Reply::Granted(fence)) => Some(fence),
             _ => None,
         });
-        let fences = [self.server.counter, self.server.micros(), self.granted, self.begun].into_iter().chain(replies);
+        let fences =
+            [0, self.server.counter, self.server.micros(), self.granted, self.begun].into_iter().chain(replies);
+        put(fences.clone().count() as u64);
         for fence in fences.clone() {
             put(fences.clone().filter(|other| *other < fence).count() as u64);
         }
@@ -610,9 +619,6 @@ impl Hash for System {
 
 impl PartialEq for System {
     fn eq(&self, other: &Self) -> bool {
-        let [mut ours, mut theirs] = [Vec::new(), Vec::new()];
-        self.view(|number| ours.push(number));
-        other.view(|number| theirs.push(number));
-        ours == theirs
+        self.numbers() == other.numbers()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lock_model_tests::{Promise, Protocol, Restart, Rule, SERVER_TICK, caught, holds, slowest_tick};
+use lock_model_tests::{Promise, Protocol, Restart, Rule, SERVER_TICK, alike_go_on_alike, caught, holds, slowest_tick};
 
 /// Messages of any delay, calls that give up at any time, and leases that are renewed.
 fn delays() -> Protocol {
@@ -93,4 +93,9 @@ fn all_faults_together_with_more_under_way() {
 #[ignore = "takes long; tests/run.sh --all runs it"]
 fn three_clients() {
     holds(Protocol::new("three clients").clients(&[SERVER_TICK, slowest_tick(), slowest_tick()]).renewals().crashes());
+}
+
+#[test]
+fn states_that_count_as_one_go_on_alike() {
+    alike_go_on_alike(&restart("empty restart after the ttl", Restart::Empty { after: 3 }));
 }
