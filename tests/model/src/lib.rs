@@ -19,8 +19,9 @@
 //!   same tick as the key.
 //!
 //! Time and the numbers of acquisitions and faults have no bound: a state is what lies ahead of it, and moments count by how
-//! far they are apart, tokens by where they occur, fencing tokens by their order. (A test shows that states which count as one go on alike.) The bounds are the clients, how many connections
-//! have something under way at the same time, and a time that goes in thirds of a TTL.
+//! far they are apart, tokens by where they occur, fencing tokens by their order. (A test shows that states which count as one
+//! go on alike.) The bounds are the clients, how many connections have something under way at the same time, and a time that
+//! goes in thirds of a TTL.
 //!
 //! # What is not
 //!
