@@ -15,9 +15,12 @@ use crate::key::LockKey;
 use crate::lease::whole_millis;
 use crate::timer;
 
+use self::waiter::Waiter;
+
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod waiter;
 
 /// The future of one store operation.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -120,6 +123,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         })
     }
 
+    /// A place for `claim` in the line before its key, to wait in; nothing is sent yet. `None`: there is no line here, and who
+    /// waits asks every now and then.
+    ///
+    /// A claim of several keys has no place anywhere: it would hold one key while it waits for another.
+    fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
+        let _ = claim;
+        None
+    }
+
     /// Whether the locks live outside of this process. Such locks are renewed from a thread of the manager's own, so that
     /// they stay held while the caller's runtime is blocked; others, whose clock may be that of a runtime, from a task on
     /// the runtime of whoever acquires them.
@@ -194,6 +206,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
         (**self).self_test(probe)
+    }
+
+    fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
+        (**self).waiter(claim)
     }
 
     fn is_remote(&self) -> bool {

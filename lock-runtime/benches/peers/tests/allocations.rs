@@ -10,10 +10,10 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// For one acquire + release.
 const BUDGETS: [(Counted, f64); 4] = [
-    (Counted::Builder, 17.0),
-    (Counted::Attribute, 20.0),
-    (Counted::BuilderInMemory, 9.0),
-    (Counted::AttributeInMemory, 12.0),
+    (Counted::Builder, 16.0),
+    (Counted::Attribute, 19.0),
+    (Counted::BuilderInMemory, 8.0),
+    (Counted::AttributeInMemory, 11.0),
 ];
 
 #[test]
