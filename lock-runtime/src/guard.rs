@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
@@ -13,7 +13,7 @@ use crate::holder::Token;
 use crate::key::LockKey;
 use crate::lease::{Event, LostCause, MAX_TTL, MIN_TTL, Standing, whole_millis};
 use crate::outstanding::Ticket;
-use crate::queue::{Place, Spot};
+use crate::queue::{Offered, Place, Spot};
 use crate::store::{Done, Extension};
 use crate::telemetry::{self, Release};
 use crate::timer;
@@ -47,6 +47,13 @@ impl LockGuard {
     pub(crate) fn new(hold: Hold, spot: &Spot, counted: Ticket) -> Self {
         let hold = Arc::new(hold);
         let place = hold.shared().queue.occupy(spot, &hold);
+        Self { hold, place: Mutex::new(Some(place)), finished: AtomicBool::new(false), _counted: counted }
+    }
+
+    /// Of a lease that another holder had at `place`.
+    pub(crate) fn taken_over(hold: Hold, place: Place, counted: Ticket) -> Self {
+        let hold = Arc::new(hold);
+        place.pass_to(&hold);
         Self { hold, place: Mutex::new(Some(place)), finished: AtomicBool::new(false), _counted: counted }
     }
 
@@ -239,6 +246,10 @@ impl LockGuard {
             hold.end();
             (in_order, before)
         };
+        if self.hand_over(before) {
+            self.finished.store(true, Ordering::Release);
+            return (before, Ok(()));
+        }
         let kept = hold.kept_claim();
         let answer = hold.shared().store.release(kept.as_deref().unwrap_or(hold.claim())).await;
         let outcome = match &answer {
@@ -260,6 +271,7 @@ impl LockGuard {
                 }))
             }
             Err(source) => {
+                self.finished.store(true, Ordering::Release);
                 self.abandon();
                 Err(LockError::Unavailable { key: self.key().clone(), source })
             }
@@ -269,20 +281,35 @@ impl LockGuard {
 
     /// Gives the lock back in the background.
     pub(crate) fn give_back_later(&self) {
-        if !self.finished.load(Ordering::Acquire) {
-            self.hold.span().in_scope(|| telemetry::released(self.hold.claim().label, Release::Background));
-            self.abandon();
+        if !self.finished.swap(true, Ordering::AcqRel) {
+            let before = self.hold.end();
+            if !self.hand_over(before) {
+                self.hold.span().in_scope(|| telemetry::released(self.hold.claim().label, Release::Background));
+                self.abandon();
+            }
         }
     }
 
-    fn abandon(&self) {
-        if !self.finished.swap(true, Ordering::AcqRel) {
-            self.hold.end();
-            // The line learns of it when it is done: the next in it would only find the lock busy before.
-            let place = self.take_place();
-            let claim = self.hold.kept_claim().map_or_else(|| self.hold.claim().clone(), |kept| *kept);
-            self.hold.shared().store.abandon(claim, Done::then(move || drop(place)));
+    /// Offers the lease to the next caller of this process, if there is one who can make use of it.
+    fn hand_over(&self, before: Standing) -> bool {
+        let Some(leaving) = self.hold.leave(before) else { return false };
+        let mut place = self.place();
+        let offered = self.hold.shared().queue.offer(&mut place, leaving);
+        drop(place);
+        let Offered::To { freed, is_first } = offered else { return false };
+        self.hold.span().in_scope(|| telemetry::released(self.hold.claim().label, Release::HandedOver));
+        freed.notify_one();
+        if is_first {
+            self.hold.shared().watch_offers();
         }
+        true
+    }
+
+    fn abandon(&self) {
+        // The line learns of it when it is done: the next in it would only find the lock busy before.
+        let place = self.place().take();
+        let claim = self.hold.kept_claim().map_or_else(|| self.hold.claim().clone(), |kept| *kept);
+        self.hold.shared().store.abandon(claim, Done::then(move || drop(place)));
     }
 
     pub(crate) fn hold(&self) -> &Arc<Hold> {
@@ -291,11 +318,14 @@ impl LockGuard {
 
     fn finish(&self) {
         self.finished.store(true, Ordering::Release);
-        drop(self.take_place());
+        // Two statements: the line is told outside of the lock.
+        let place = self.place().take();
+        drop(place);
     }
 
-    fn take_place(&self) -> Option<Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn place(&self) -> MutexGuard<'_, Option<Place>> {
+        // No code that can panic runs under this lock.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

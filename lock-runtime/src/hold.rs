@@ -12,6 +12,7 @@ use tracing::Span;
 
 use crate::clock::Moment;
 use crate::error::LockError;
+use crate::handover::{Chain, Leaving};
 use crate::key::LockKey;
 use crate::lease::{Event, Lease, LostCause, Standing};
 use crate::manager::Shared;
@@ -26,8 +27,9 @@ pub(crate) struct Hold {
     claim: Claim,
     terms: Terms,
     fence: Option<i64>,
-    /// The moment before the request that won the claim was sent.
+    /// The moment before the request that won the claim was sent; or at which it was taken over.
     won_at: Moment,
+    chain: Chain,
     state: Mutex<State>,
     /// Told when the lock is lost or given back, to everybody but the body.
     ended: Notify,
@@ -50,24 +52,39 @@ struct State {
     handed_out: bool,
 }
 
-/// What a claim was won with.
+/// How a claim was won.
 pub(crate) struct Won {
-    /// The moment before the request was sent.
-    pub(crate) sent: Moment,
-    pub(crate) fence: Option<i64>,
+    /// The moment before the request was sent; or at which the lease was taken over.
+    at: Moment,
+    fence: Option<i64>,
+    lease: Lease,
+    chain: Chain,
+}
+
+impl Won {
+    /// From the store, for `ttl`, by a request that was sent after `sent`.
+    pub(crate) fn from_store(sent: Moment, ttl: Duration, fence: Option<i64>) -> Self {
+        Self { at: sent, fence, lease: Lease::granted(sent, ttl), chain: Chain::begin(sent) }
+    }
+
+    /// From another holder of this process, at the moment `at`.
+    pub(crate) fn from_holder(at: Moment, until: Moment, chain: Chain) -> Self {
+        Self { at, fence: None, lease: Lease::handed_over(until), chain }
+    }
 }
 
 impl Hold {
     pub(crate) fn new(shared: Arc<Shared>, claim: Claim, terms: Terms, won: &Won, parent: &Span) -> Self {
-        let Won { sent, fence } = *won;
-        let lease = Lease::granted(sent, claim.ttl).capped(terms.max_hold.map(|limit| sent.plus(limit)));
+        let Won { at, fence, lease, chain } = *won;
+        let lease = lease.capped(terms.max_hold.map(|limit| at.plus(limit)));
         Self {
             span: telemetry::holding(parent, claim.label, &claim.keys[0]),
             shared,
             claim,
             terms,
             fence,
-            won_at: sent,
+            won_at: at,
+            chain,
             state: Mutex::new(State { lease, body: None, polled: None, stalled: false, handed_out: false }),
             ended: Notify::new(),
             order: RwLock::new(()),
@@ -104,6 +121,15 @@ impl Hold {
         let mut claim = Box::new(self.claim.clone());
         claim.keep_until = Some(self.kept_until());
         Some(claim)
+    }
+
+    /// The lease, which stood like this `before` its holder was done with it, for somebody else of this process. `None`: it is to
+    /// be given back to the store.
+    pub(crate) fn leave(self: &Arc<Self>, before: Standing) -> Option<Leaving> {
+        let Standing::Held { until } = before else { return None };
+        let passes = self.shared.hands_over && self.claim.keys.len() == 1 && self.terms.min_hold.is_zero();
+        let passes = passes && self.state().lease.is_certain();
+        if passes { Leaving::new(self, until, self.chain) } else { None }
     }
 
     /// Until when the key is kept at least.

@@ -87,6 +87,12 @@ fn split(value: &str) -> (Option<&str>, Option<&str>) {
     if ours { (Some(head), metadata) } else { (None, None) }
 }
 
+/// Whether a stored value was written by this library: by a holder who calls those who wait in line. Other programs have tokens
+/// of the same form, but nothing behind them.
+pub(crate) fn is_ours(value: &str) -> bool {
+    matches!(split(value), (Some(_), Some(_)))
+}
+
 /// The metadata stored when a call names none: `host:pid`.
 pub(crate) fn this_process() -> Arc<str> {
     static NAME: LazyLock<Arc<str>> = LazyLock::new(|| format!("{}:{}", host(), std::process::id()).into());

@@ -64,6 +64,19 @@ impl Keeper {
         Ok(())
     }
 
+    /// Runs `errand` to its end. If there is no thread to be had for it, it is dropped, and the answer is `false`.
+    pub(crate) fn run(&self, errand: impl Future<Output = ()> + Send + 'static) -> bool {
+        let job = Job::Run(Box::pin(errand));
+        let mut jobs = self.lock();
+        // What is not taken is dropped outside of the lock: it may have a destructor that comes back here.
+        let refused = match self.sender(&mut jobs) {
+            Ok(sender) => sender.send(job).err().map(|refused| refused.0),
+            Err(_) => Some(job),
+        };
+        drop(jobs);
+        refused.is_none()
+    }
+
     /// Ends the thread when it has run its errands.
     pub(crate) fn stop(&self) {
         *self.lock() = None;
@@ -120,15 +133,8 @@ impl Background {
 
     /// Runs `future` to its end, on a runtime that has I/O and timers. If there is no thread to be had for it, it is dropped.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let job = Job::Run(Box::pin(future));
-        let mut jobs = self.0.lock();
-        // What is not taken is dropped outside of the lock: it may have a destructor that comes back here.
-        let refused = match self.0.sender(&mut jobs) {
-            Ok(sender) => sender.send(job).err().map(|refused| refused.0),
-            Err(_) => Some(job),
-        };
-        drop(jobs);
-        drop(refused);
+        // Dropped if there is no thread.
+        let _ = self.0.run(future);
     }
 }
 

@@ -118,6 +118,16 @@ impl Lease {
         Self { valid_until: sent.plus(validity(ttl)), shortening: None, ceiling: None, cap: None, lost: None }
     }
 
+    /// What is left, until `until`, of a lease that somebody else was granted.
+    pub(crate) fn handed_over(until: Moment) -> Self {
+        Self { valid_until: until, shortening: None, ceiling: None, cap: None, lost: None }
+    }
+
+    /// Whether nothing is under way that may cut it short.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.shortening.is_none() && self.ceiling.is_none()
+    }
+
     /// Ended at `cap` at the latest.
     pub(crate) fn capped(self, cap: Option<Moment>) -> Self {
         Self { cap, ..self }

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod acquiring;
 mod attribute;
 mod body;
 mod clock;
 mod error;
 pub mod fencing;
 mod guard;
+mod handover;
 mod hold;
 mod holder;
 mod keeper;
@@ -23,6 +25,7 @@ mod terms;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timer;
+mod waiting;
 mod watch;
 #[cfg(any(feature = "axum", feature = "actix-web"))]
 pub mod web;

@@ -2,17 +2,23 @@
 
 use std::collections::btree_map::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap, OccupiedEntry, RandomState};
+use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::clock::Moment;
+use crate::handover::{Leaving, Offer, Want};
 use crate::hold::Hold;
 use crate::holder::{Holder, Token};
 use crate::key::LockKey;
+use crate::store::waiter::Waiter;
 
 /// The lines of one lock manager.
 ///
@@ -26,7 +32,12 @@ pub(crate) struct Queue {
     tickets: AtomicU64,
 }
 
-type Lines = HashMap<Spot, Line, BuildHasherDefault<Hashed>>;
+#[derive(Debug, Default)]
+struct Lines {
+    at: HashMap<Spot, Line, BuildHasherDefault<Hashed>>,
+    /// Where leases have been offered lately: looked at by whoever takes back what is not accepted. `None` while nobody does.
+    offering: Option<Vec<Spot>>,
+}
 
 /// Where the line of a key stands: the key, with its hash. A lock is looked up three times and more from its request to its end,
 /// and its key is to be hashed once.
@@ -78,13 +89,27 @@ impl Hasher for Hashed {
 
 #[derive(Debug, Default)]
 struct Line {
-    /// Whether somebody has the turn to ask the store.
-    turn_taken: bool,
-    waiting: BTreeMap<u64, oneshot::Sender<Turn>>,
+    /// Who has the turn, by the number of its ticket. Others who believe that they have it have lost it.
+    turn: Option<u64>,
+    /// What whoever has the turn would take over from a holder of this process; `None` while it asks the store.
+    wanted: Option<Want>,
+    waiting: BTreeMap<u64, Seat>,
     /// The latest lease of the key that this manager won.
     held: Option<Held>,
-    /// Told to whoever has the turn: `held` was given back.
+    /// That lease, when its holder has done with it and the next may have it.
+    offer: Option<Offer>,
+    /// Whether the line is among those where leases are offered, and whether one was since that was last looked at.
+    is_offering: bool,
+    has_offered: bool,
+    /// Told to whoever has the turn: `held` was given back, or is on offer.
     freed: Arc<Notify>,
+}
+
+/// Somebody in line.
+#[derive(Debug)]
+struct Seat {
+    call: oneshot::Sender<Turn>,
+    want: Want,
 }
 
 #[derive(Debug)]
@@ -109,7 +134,7 @@ impl Queue {
 
     /// The lease that this process holds on `key`, if it is confirmed and still valid.
     pub(crate) fn held_here(&self, key: &Spot) -> Option<HeldHere> {
-        let hold = self.lock().get(key)?.held.as_ref()?.hold.upgrade()?;
+        let hold = self.lock().at.get(key)?.held.as_ref()?.hold.upgrade()?;
         let remaining = hold.remaining();
         if remaining.is_zero() {
             return None;
@@ -120,30 +145,32 @@ impl Queue {
 
     /// The token under which this process last held `key`.
     pub(crate) fn token_here(&self, key: &Spot) -> Option<Token> {
-        Some(self.lock().get(key)?.held.as_ref()?.token.clone())
+        Some(self.lock().at.get(key)?.held.as_ref()?.token.clone())
     }
 
     /// All leases that this process holds.
     pub(crate) fn holds(&self) -> Vec<Arc<Hold>> {
-        self.lock().values().filter_map(|line| line.held.as_ref()?.hold.upgrade()).collect()
+        self.lock().at.values().filter_map(|line| line.held.as_ref()?.hold.upgrade()).collect()
     }
 
-    /// Waits for the turn to ask the store for `key`, behind everybody who came before.
+    /// Waits for the turn to have `key`, behind everybody who came before; `want` says what a lease must be like that can be
+    /// taken over from somebody else.
     ///
     /// Dropping the future leaves the line; if the turn was just being handed over, it passes on to the next.
-    pub(crate) async fn turn(self: &Arc<Self>, key: &Spot) -> Turn {
+    pub(crate) async fn turn(self: &Arc<Self>, key: &Spot, want: &Want) -> Turn {
         loop {
             let (ticket, receiver) = {
-                let mut lines = self.lock();
-                let line = lines.entry(key.clone()).or_default();
-                if !line.turn_taken {
-                    line.turn_taken = true;
-                    let freed = line.freed.clone();
-                    return Turn { queue: self.clone(), key: key.clone(), freed, passed_on: false };
-                }
                 let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-                let (sender, receiver) = oneshot::channel();
-                line.waiting.insert(ticket, sender);
+                let mut lines = self.lock();
+                let line = lines.at.entry(key.clone()).or_default();
+                if line.turn.is_none() {
+                    line.turn = Some(ticket);
+                    line.wanted = Some(want.clone());
+                    let freed = line.freed.clone();
+                    return Turn { queue: self.clone(), key: key.clone(), ticket, freed, waiter: None };
+                }
+                let (call, receiver) = oneshot::channel();
+                line.waiting.insert(ticket, Seat { call, want: want.clone() });
                 (ticket, receiver)
             };
             let _place = Waiting { queue: self, key, ticket };
@@ -158,30 +185,116 @@ impl Queue {
     pub(crate) fn occupy(self: &Arc<Self>, key: &Spot, hold: &Arc<Hold>) -> Place {
         let token = hold.claim().token.clone();
         let latest = Held { token: token.clone(), hold: Arc::downgrade(hold) };
-        self.lock().entry(key.clone()).or_default().held = Some(latest);
+        self.lock().at.entry(key.clone()).or_default().held = Some(latest);
         Place { queue: self.clone(), key: key.clone(), token }
     }
 
-    /// Hands the turn to the next in line, or closes the line.
-    fn pass_on(self: &Arc<Self>, key: &Spot) {
-        loop {
-            let (next, freed) = {
-                let mut lines = self.lock();
-                let Entry::Occupied(mut entry) = lines.entry(key.clone()) else { return };
-                let line = entry.get_mut();
-                let Some((_, next)) = line.waiting.pop_first() else {
-                    line.turn_taken = false;
-                    close_if_empty(entry);
-                    return;
-                };
-                (next, line.freed.clone())
-            };
-            // Outside of the lock: a turn that is not taken comes back and is dropped here.
-            let turn = Turn { queue: self.clone(), key: key.clone(), freed, passed_on: false };
-            match next.send(turn) {
-                Ok(()) => return,
-                Err(mut refused) => refused.passed_on = true,
+    /// Offers the lease at `place` to whoever has the turn, if that can make use of it; else the place stays.
+    pub(crate) fn offer(&self, place: &mut Option<Place>, leaving: Leaving) -> Offered {
+        let mut lines = self.lock();
+        let lines = &mut *lines;
+        let Some(Place { key, token, .. }) = place else { return Offered::No };
+        let Some(line) = lines.at.get_mut(key) else { return Offered::No };
+        // A later lease of the same key may stand here: this one had expired before it was given back.
+        let is_latest = line.held.as_ref().is_some_and(|held| held.token == *token);
+        let suits = line.wanted.as_ref().is_some_and(|want| leaving.suits(want));
+        if !is_latest || !suits || line.offer.is_some() {
+            return Offered::No;
+        }
+        let freed = line.freed.clone();
+        line.has_offered = true;
+        let is_first = if line.is_offering {
+            false
+        } else {
+            line.is_offering = true;
+            let is_first = lines.offering.is_none();
+            lines.offering.get_or_insert_default().push(key.clone());
+            is_first
+        };
+        line.offer = place.take().map(|place| Offer::new(leaving, place));
+        Offered::To { freed, is_first }
+    }
+
+    /// Where offers have been there for too long at `now`. `None` when there have been none for a while, and nobody looks any more.
+    pub(crate) fn late_offers(&self, now: Moment) -> Option<Vec<Spot>> {
+        let mut lines = self.lock();
+        let Lines { at, offering } = &mut *lines;
+        let offerings = offering.as_mut()?;
+        let mut late = Vec::new();
+        offerings.retain(|key| {
+            let Some(line) = at.get_mut(key) else { return false };
+            if line.offer.as_ref().is_some_and(|offer| offer.is_late(now)) {
+                late.push(key.clone());
             }
+            line.is_offering = std::mem::take(&mut line.has_offered) || line.offer.is_some();
+            line.is_offering
+        });
+        if offerings.is_empty() {
+            *offering = None;
+            return None;
+        }
+        Some(late)
+    }
+
+    /// Takes the turn from whoever has not accepted what it was offered, and offers that to the next.
+    pub(crate) fn revoke(self: &Arc<Self>, key: &Spot, now: Moment) {
+        let mut lines = self.lock();
+        let Some(line) = lines.at.get_mut(key) else { return };
+        let Some(offer) = line.offer.as_mut().filter(|offer| offer.is_late(now)) else { return };
+        offer.renew(now);
+        let Some(ticket) = line.turn else { return };
+        drop(lines);
+        self.pass_on(key, ticket, None);
+    }
+
+    /// Nobody takes late offers back: they are all given back now.
+    pub(crate) fn take_back_all(&self) {
+        let mut lines = self.lock();
+        let offering = lines.offering.take().unwrap_or_default();
+        let mut offers = Vec::new();
+        for key in &offering {
+            if let Some(line) = lines.at.get_mut(key) {
+                line.is_offering = false;
+                offers.extend(line.offer.take());
+            }
+        }
+        drop(lines);
+        drop(offers);
+    }
+
+    /// Hands the turn from the one who has it with `ticket` to the next in line, with the place in the store's line, and with what
+    /// is on offer if that suits; or closes the line.
+    fn pass_on(self: &Arc<Self>, key: &Spot, mut ticket: u64, mut waiter: Option<Box<dyn Waiter>>) {
+        loop {
+            let mut lines = self.lock();
+            let Entry::Occupied(mut entry) = lines.at.entry(key.clone()) else { return };
+            let line = entry.get_mut();
+            if line.turn != Some(ticket) {
+                return;
+            }
+            let next = line.waiting.pop_first();
+            let want = next.as_ref().map(|(_, seat)| &seat.want);
+            let offer = line.offer.take_if(|offer| want.is_none_or(|want| !offer.suits(want)));
+            line.wanted = want.cloned();
+            line.turn = next.as_ref().map(|(ticket, _)| *ticket);
+            let Some((next, Seat { call, want })) = next else {
+                close_if_empty(entry);
+                // Foreign code, as what is sent to the store: never under the lock.
+                drop(lines);
+                drop((offer, waiter));
+                return;
+            };
+            let freed = line.freed.clone();
+            drop(lines);
+            drop(offer);
+            // The place in the store's line is the process's. But the next holder's value may be another.
+            let left = waiter.take_if(|waiter| waiter.claim().metadata != want.metadata);
+            drop(left);
+            let turn = Turn { queue: self.clone(), key: key.clone(), ticket: next, freed, waiter: waiter.take() };
+            // Outside of the lock: a turn that is not taken comes back, and goes on to the one behind.
+            let Err(mut refused) = call.send(turn) else { return };
+            (ticket, waiter) = (next, refused.waiter.take());
+            refused.ticket = LAPSED;
         }
     }
 
@@ -192,32 +305,97 @@ impl Queue {
 }
 
 fn close_if_empty(line: OccupiedEntry<'_, Spot, Line>) {
-    let Line { turn_taken, waiting, held, .. } = line.get();
-    if !turn_taken && waiting.is_empty() && held.is_none() {
+    let Line { turn, waiting, held, offer, .. } = line.get();
+    if turn.is_none() && waiting.is_empty() && held.is_none() && offer.is_none() {
         line.remove();
     }
 }
 
-/// The turn to ask the store for a key. Dropped, it passes on to the next in line.
+/// What became of a lease that was offered.
+#[must_use]
+pub(crate) enum Offered {
+    /// Nobody can make use of it.
+    No,
+    /// Somebody can, who is to be told of it.
+    To {
+        freed: Arc<Notify>,
+        /// It is the only one: nobody takes it back yet, should it not be accepted.
+        is_first: bool,
+    },
+}
+
+/// The turn to have a key: from a holder of this process, or from the store. Dropped, it passes on to the next in line.
 #[derive(Debug)]
 pub(crate) struct Turn {
     queue: Arc<Queue>,
     key: Spot,
+    ticket: u64,
     freed: Arc<Notify>,
-    passed_on: bool,
+    /// The place in the store's line. It is this process's: who has the turn next has it, too.
+    pub(crate) waiter: Option<Box<dyn Waiter>>,
+}
+
+/// The ticket of a turn that nobody has. None has this number: they are counted from zero.
+const LAPSED: u64 = u64::MAX;
+
+/// What there is for whoever has the turn.
+pub(crate) enum Offering {
+    /// A lease of somebody of this process.
+    Lease(Offer),
+    /// Nothing.
+    Nothing,
+    /// The turn was taken away: an offer was not accepted in time. Line up anew.
+    Lapsed,
 }
 
 impl Turn {
-    /// Resolves when a lease of this process on the key was given back, since the last time it resolved.
-    pub(crate) async fn freed(&self) {
-        self.freed.notified().await;
+    /// Resolves when a lease of this process on the key was given back or offered, since the last time it resolved.
+    pub(crate) async fn freed(&mut self) {
+        let freed = &self.freed;
+        freed.notified().await;
+    }
+
+    /// As [`freed`](Self::freed), or when the store calls. Whether it did.
+    pub(crate) async fn news(&mut self) -> bool {
+        let Self { freed, waiter, .. } = self;
+        let mut freed = pin!(freed.notified());
+        let mut called = waiter.as_mut().map(|waiter| waiter.called());
+        poll_fn(|cx| match called.as_mut().map(|called| called.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(true),
+            Some(Poll::Pending) | None => freed.as_mut().poll(cx).map(|()| false),
+        })
+        .await
+    }
+
+    /// What was offered to us. Nothing is from here on, if there is nothing yet, until it is [waited](Self::offered) for: the
+    /// store is asked.
+    pub(crate) fn last_offer(&self) -> Offering {
+        self.look(|line| line.wanted = None)
+    }
+
+    /// What was offered to us. If there is nothing yet, something that `want` can make use of may be.
+    pub(crate) fn offered(&self, want: &Want) -> Offering {
+        self.look(|line| {
+            line.wanted.get_or_insert_with(|| want.clone());
+        })
+    }
+
+    fn look(&self, if_nothing: impl FnOnce(&mut Line)) -> Offering {
+        let mut lines = self.queue.lock();
+        let line = lines.at.get_mut(&self.key).filter(|line| line.turn == Some(self.ticket));
+        let Some(line) = line else { return Offering::Lapsed };
+        if let Some(offer) = line.offer.take() {
+            return Offering::Lease(offer);
+        }
+        if_nothing(line);
+        Offering::Nothing
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if !self.passed_on {
-            self.queue.pass_on(&self.key);
+        if self.ticket != LAPSED {
+            self.queue.pass_on(&self.key, self.ticket, self.waiter.take());
         }
     }
 }
@@ -232,9 +410,9 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut lines = self.queue.lock();
-        let sender = lines.get_mut(self.key).and_then(|line| line.waiting.remove(&self.ticket));
+        let seat = lines.at.get_mut(self.key).and_then(|line| line.waiting.remove(&self.ticket));
         drop(lines);
-        drop(sender);
+        drop(seat);
     }
 }
 
@@ -246,10 +424,21 @@ pub(crate) struct Place {
     token: Token,
 }
 
+impl Place {
+    /// The lease has another holder now.
+    pub(crate) fn pass_to(&self, hold: &Arc<Hold>) {
+        if let Some(line) = self.queue.lock().at.get_mut(&self.key)
+            && let Some(held) = line.held.as_mut().filter(|held| held.token == self.token)
+        {
+            held.hold = Arc::downgrade(hold);
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut lines = self.queue.lock();
-        let Entry::Occupied(mut entry) = lines.entry(self.key.clone()) else { return };
+        let Entry::Occupied(mut entry) = lines.at.entry(self.key.clone()) else { return };
         let line = entry.get_mut();
         // A later lease of the same key may stand here: this one had expired before it was given back.
         if line.held.as_ref().is_none_or(|held| held.token != self.token) {

@@ -18,7 +18,7 @@
 //! | `lock.busy` | debug | `waited` | somebody else has it, and the call has given up |
 //! | `lock.failed` | warn | `waited`, `error`, `source` | any other end of an acquisition; `source` is what the store said |
 //! | `lock.lost` | warn | `cause` | a held lock was lost |
-//! | `lock.released` | debug, or warn | `outcome` | a lock was given back: `released`, `background` (debug), `gone` (it was not ours any more), `unanswered` (repeated in the background; warn) |
+//! | `lock.released` | debug, or warn | `outcome` | a lock was given back: `released`, `handed_over` (to the next caller of this process), `background` (debug), `gone` (it was not ours any more), `unanswered` (repeated in the background; warn) |
 //! | `lock.renewal_failed` | debug, or warn | `error` | a renewal was not answered (debug) or is refused (warn); it is tried again until the lease is over |
 //! | `lock.stalled` | warn | | a body was not polled for [`max_stall`](crate::LockManagerBuilder::max_stall), and its lock is not renewed meanwhile |
 //! | `lock.orphaned` | warn | `ttl` | a clean-up came to nothing; the lock ends with its TTL |
@@ -84,6 +84,7 @@ pub(crate) fn lost(lock: &'static str, cause: LostCause) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Release {
     Released,
+    HandedOver,
     Background,
     Gone,
     Unanswered,
@@ -92,6 +93,7 @@ pub(crate) enum Release {
 pub(crate) fn released(lock: &'static str, outcome: Release) {
     let (outcome, in_order) = match outcome {
         Release::Released => ("released", true),
+        Release::HandedOver => ("handed_over", true),
         Release::Background => ("background", true),
         Release::Gone => ("gone", false),
         Release::Unanswered => ("unanswered", false),
