@@ -54,7 +54,7 @@ impl Asking {
             // Boxed: most locks are tried once or are free, and the state of this is large.
             Some(patience) => Box::pin(self.patiently(patience)).await,
         };
-        telemetry::acquired(self.label, self.waited(), &outcome);
+        telemetry::acquired(self.label, || self.waited(), &outcome);
         outcome
     }
 

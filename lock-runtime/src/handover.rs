@@ -20,10 +20,10 @@ use crate::timer;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// For how long a lease goes from hand to hand: others, in other processes, wait for it.
-const CHAIN: Duration = Duration::from_millis(10);
+const CHAIN: Duration = Duration::from_millis(5);
 
 /// How often a lease goes from hand to hand.
-const HANDS: u32 = 64;
+const HANDS: u32 = 1024;
 
 /// How often and since when a lease was handed over.
 #[derive(Clone, Copy, Debug)]

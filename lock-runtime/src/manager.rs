@@ -282,7 +282,7 @@ impl LockManagerBuilder {
     }
 
     /// Whether a lock that is given back while another caller of this process waits for it goes to that one directly, without
-    /// the store: up to 64 times, or for 10 ms, in a row, before other processes have their chance. They are, unless told.
+    /// the store: up to 1,024 times, or for 5 ms, in a row, before other processes have their chance. They are, unless told.
     ///
     /// Only where nobody can tell the difference: not for a lock that was asked for with a
     /// [`fence`](crate::LockRequest::fence), a [`min_hold`](crate::LockRequest::min_hold) or metadata of its own, and only while

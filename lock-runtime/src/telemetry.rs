@@ -55,12 +55,14 @@ pub(crate) fn waiting(lock: &'static str, holder: Option<&Holder>) {
     debug!(name: "lock.waiting", target: "lock_runtime", lock, holder, "lock busy, waiting for it");
 }
 
-/// The end of an acquisition.
-pub(crate) fn acquired<T>(lock: &'static str, waited: Duration, outcome: &Result<T, LockError>) {
+/// The end of an acquisition. `waited` is asked for only if somebody listens: it takes a look at the clock.
+pub(crate) fn acquired<T>(lock: &'static str, waited: impl Fn() -> Duration, outcome: &Result<T, LockError>) {
     match outcome {
-        Ok(_) => debug!(name: "lock.acquired", target: "lock_runtime", lock, ?waited, "lock acquired"),
-        Err(LockError::Busy(_)) => debug!(name: "lock.busy", target: "lock_runtime", lock, ?waited, "lock busy"),
-        Err(error) => failed(lock, waited, error),
+        Ok(_) => debug!(name: "lock.acquired", target: "lock_runtime", lock, waited = ?waited(), "lock acquired"),
+        Err(LockError::Busy(_)) => {
+            debug!(name: "lock.busy", target: "lock_runtime", lock, waited = ?waited(), "lock busy");
+        }
+        Err(error) => failed(lock, waited(), error),
     }
 }
 

@@ -73,7 +73,7 @@ impl Asking {
         let want = self.want();
         let turn = self.shared.queue.turn(&self.key, &want);
         let Some(mut turn) = self.unless_over(patience.in_line_until, turn).await? else {
-            return self.last_word().await;
+            return Box::pin(self.last_word()).await;
         };
         let mut told = false;
         // Whether the store has called us.
@@ -82,17 +82,18 @@ impl Asking {
             match self.while_held_here(&mut turn, &want, patience.in_line_until, &mut told).await? {
                 Here::Won(guard) => return Ok(guard),
                 Here::Free => {}
-                Here::Over => return self.last_word().await,
+                Here::Over => return Box::pin(self.last_word()).await,
                 Here::Lapsed => {
                     let again = self.shared.queue.turn(&self.key, &want);
                     let Some(again) = self.unless_over(patience.in_line_until, again).await? else {
-                        return self.last_word().await;
+                        return Box::pin(self.last_word()).await;
                     };
                     turn = again;
                     continue;
                 }
             }
-            let miss = match self.ask_store(&mut turn, &mut patience, called).await {
+            // Boxed: most waits end before the store is asked, and the state of this is large.
+            let miss = match Box::pin(self.ask_store(&mut turn, &mut patience, called)).await {
                 Ok(guard) => return Ok(guard),
                 Err(miss) => miss,
             };
@@ -134,17 +135,16 @@ impl Asking {
         told: &mut bool,
     ) -> Result<Here, LockError> {
         loop {
-            let mut offering = turn.offered(want);
-            let held = self.shared.queue.held_here(&self.key);
-            if held.is_none() && matches!(offering, Offering::Nothing) {
+            let held = match turn.offered(want) {
+                Offering::Nothing => self.shared.queue.held_here(&self.key).ok_or_else(|| turn.last_offer()),
+                other => Err(other),
+            };
+            let held = match held {
+                Ok(held) => held,
                 // None is made to us from here on: we could not take it while we wait for the store.
-                offering = turn.last_offer();
-            }
-            let held = match (offering, held) {
-                (Offering::Nothing, Some(held)) => held,
-                (Offering::Nothing, None) => return Ok(Here::Free),
-                (Offering::Lapsed, _) => return Ok(Here::Lapsed),
-                (Offering::Lease(offer), _) => {
+                Err(Offering::Nothing) => return Ok(Here::Free),
+                Err(Offering::Lapsed) => return Ok(Here::Lapsed),
+                Err(Offering::Lease(offer)) => {
                     if let Some(guard) = self.take_over(offer)? {
                         return Ok(Here::Won(guard));
                     }
@@ -265,11 +265,15 @@ impl Asking {
         until: Option<Moment>,
         future: impl Future<Output = T>,
     ) -> Result<Option<T>, LockError> {
-        let mut closing = pin!(self.shared.closing());
         let mut future = pin!(future);
-        let future = poll_fn(|cx| match closing.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(self.unavailable(Shared::closed_error()))),
-            Poll::Pending => future.as_mut().poll(cx).map(|value| Ok(Some(value))),
+        // Most of the time it is there already, and needs neither a timer nor somebody to tell of the end.
+        if let Poll::Ready(value) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+            return Ok(Some(value));
+        }
+        let mut closing = pin!(self.shared.closing());
+        let future = poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Ok(Some(value))),
+            Poll::Pending => closing.as_mut().poll(cx).map(|()| Err(self.unavailable(Shared::closed_error()))),
         });
         match until.map(|until| until.since(self.shared.store.now())) {
             // Durations near the end of time are for ever; the timer would not take them.
