@@ -16,6 +16,7 @@ use crate::lease::validity;
 use crate::manager::Shared;
 use crate::outstanding::Ticket;
 use crate::queue::Spot;
+use crate::several::Several;
 use crate::store::waiter::Held;
 use crate::store::{Attempt, Claim};
 use crate::telemetry;
@@ -24,8 +25,8 @@ use crate::waiting::Patience;
 
 /// What one try came to, short of a guard.
 pub(crate) enum Miss {
-    /// Somebody else has it.
-    Busy(Option<Holder>, Option<Duration>),
+    /// Somebody else has it: the holder and its time, as far as the store can tell, and the key where there are several.
+    Busy(Option<Holder>, Option<Duration>, Option<LockKey>),
     /// Somebody else has it, and we are in the store's line.
     InLine(Option<Held>),
     /// Asking again may help.
@@ -37,7 +38,9 @@ pub(crate) enum Miss {
 /// One acquisition under way.
 pub(crate) struct Asking {
     pub(crate) shared: Arc<Shared>,
+    /// The key; the first where there are several.
     pub(crate) key: Spot,
+    pub(crate) several: Option<Box<Several>>,
     pub(crate) ttl: Duration,
     pub(crate) metadata: Arc<str>,
     pub(crate) terms: Terms,
@@ -49,10 +52,11 @@ pub(crate) struct Asking {
 
 impl Asking {
     pub(crate) async fn acquire(&self, patience: Option<Box<Patience>>) -> Result<LockGuard, LockError> {
-        let outcome = match patience {
-            None => self.once().await,
+        let outcome = match (patience, &self.several) {
+            (patience, Some(several)) => Box::pin(self.all(several, patience)).await,
+            (None, None) => self.once().await,
             // Boxed: most locks are tried once or are free, and the state of this is large.
-            Some(patience) => Box::pin(self.patiently(patience)).await,
+            (Some(patience), None) => Box::pin(self.patiently(patience)).await,
         };
         telemetry::acquired(self.label, || self.waited(), &outcome);
         outcome
@@ -89,15 +93,20 @@ impl Asking {
                         outcome => return outcome,
                     }
                 }
-                Ok(Attempt::Busy { value, remaining }) => {
+                Ok(Attempt::Busy { value, remaining, key }) => {
                     return Err(match (before, value) {
                         // By ourselves: the request whose answer was lost had been carried out.
                         (Some((token, error)), Some(value)) if value.starts_with(token.as_str()) => {
                             Miss::Passing(error)
                         }
                         (_, value) => {
-                            let local = self.shared.queue.token_here(&self.key);
-                            Miss::Busy(value.map(|value| Holder::read(&value, local.as_ref())), remaining)
+                            let local = match (&self.several, &key) {
+                                (Some(_), Some(key)) => {
+                                    self.shared.queue.token_here(&self.shared.queue.spot(key.clone()))
+                                }
+                                _ => self.shared.queue.token_here(&self.key),
+                            };
+                            Miss::Busy(value.map(|value| Holder::read(&value, local.as_ref())), remaining, key)
                         }
                     });
                 }
@@ -115,6 +124,9 @@ impl Asking {
     /// A claim with a token of its own.
     pub(crate) fn claim(&self) -> Claim {
         let mut claim = Claim::new(LockKey::clone(&self.key), self.ttl, self.metadata.clone());
+        if let Some(several) = &self.several {
+            claim.keys = several.keys.clone();
+        }
         claim.label = self.label;
         claim.fence = self.counter();
         claim
@@ -175,7 +187,10 @@ impl Asking {
 
     pub(crate) fn error(&self, waited: Duration, miss: Miss) -> LockError {
         match miss {
-            Miss::Busy(holder, remaining) => self.busy(waited, holder, remaining),
+            Miss::Busy(holder, retry_after, key) => {
+                let key = key.unwrap_or_else(|| LockKey::clone(&self.key));
+                LockError::Busy(Busy { key, holder, waited, retry_after })
+            }
             Miss::InLine(held) => {
                 let remaining = held.as_ref().map(|held| held.remaining);
                 self.busy(waited, self.holder(held.as_ref()), remaining)

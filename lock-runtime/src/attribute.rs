@@ -10,6 +10,7 @@ use crate::body::{Guarded, OnLost, Slot, Stopped};
 use crate::error::{Busy, LockError};
 use crate::guard::LockGuard;
 use crate::key::LockKey;
+use crate::keys::Keys;
 use crate::lease::Standing;
 use crate::manager::LockManager;
 use crate::request::LockRequest;
@@ -120,7 +121,13 @@ enum Release {
 impl Request {
     /// `name` is the label of the function in logs.
     pub fn new(name: &'static str, key: impl Into<LockKey>, ttl: Duration) -> Self {
-        let lock = Box::new(LockRequest::new(None, key.into()).name(name).ttl(ttl));
+        Self::of(name, Keys::One(key.into()), ttl)
+    }
+
+    /// As [`new`](Self::new), for several keys.
+    #[must_use]
+    pub fn of(name: &'static str, keys: Keys, ttl: Duration) -> Self {
+        let lock = Box::new(LockRequest::new(None, keys).name(name).ttl(ttl));
         Self { lock, release: Release::Wait, on_lost: OnLost::Cancel }
     }
 
@@ -361,6 +368,12 @@ pub fn fence(guard: &LockGuard) -> i64 {
     guard
         .fence()
         .expect("`fence = …` asks for a token, and a lock is not given out without the one it was asked for with")
+}
+
+/// What is named by `keys = …`.
+#[must_use]
+pub fn keys<K: Into<LockKey>>(keys: impl IntoIterator<Item = K>) -> Keys {
+    Keys::several(keys)
 }
 
 /// Calls `f`: a closure written in the attribute gets the type of its parameter from here.

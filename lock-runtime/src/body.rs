@@ -175,7 +175,9 @@ pub(crate) fn encloses(shared: &Arc<Shared>, key: &LockKey) -> bool {
     let task = task::try_id();
     let holds: Vec<_> = ENCLOSING.with_borrow(|frames| {
         let ours = |frame: &&Frame| {
-            frame.task == task && Arc::ptr_eq(frame.hold.shared(), shared) && frame.hold.claim().keys.contains(key)
+            frame.task == task
+                && Arc::ptr_eq(frame.hold.shared(), shared)
+                && frame.hold.claim().keys.binary_search(key).is_ok()
         };
         frames.iter().filter(ours).map(|frame| frame.hold.clone()).collect()
     });

@@ -57,10 +57,17 @@ impl LockGuard {
         Self { hold, place: Mutex::new(Some(place)), finished: AtomicBool::new(false), _counted: counted }
     }
 
-    /// The key, as the store sees it.
+    /// The key, as the store sees it. The first in order, where there are [several](LockGuard::keys).
     #[must_use]
     pub fn key(&self) -> &LockKey {
         self.hold.key()
+    }
+
+    /// All keys of the lock, as the store sees them: sorted, each once. One, unless it was asked for by
+    /// [`lock_many`](crate::LockManager::lock_many) or `keys = …`.
+    #[must_use]
+    pub fn keys(&self) -> &[LockKey] {
+        &self.hold.claim().keys
     }
 
     /// The token that proves the lock ours. Whoever knows it can release the lock: keep it out of logs.

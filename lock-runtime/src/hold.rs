@@ -14,9 +14,10 @@ use crate::clock::Moment;
 use crate::error::LockError;
 use crate::handover::{Chain, Leaving};
 use crate::key::LockKey;
+use crate::keys::Listed;
 use crate::lease::{Event, Lease, LostCause, Standing};
 use crate::manager::Shared;
-use crate::store::Claim;
+use crate::store::{Claim, Done};
 use crate::telemetry;
 use crate::terms::Terms;
 use crate::timer;
@@ -78,7 +79,7 @@ impl Hold {
         let Won { at, fence, lease, chain } = *won;
         let lease = lease.capped(terms.max_hold.map(|limit| at.plus(limit)));
         Self {
-            span: telemetry::holding(parent, claim.label, &claim.keys[0]),
+            span: telemetry::holding(parent, claim.label, &Listed(&claim.keys)),
             shared,
             claim,
             terms,
@@ -95,6 +96,7 @@ impl Hold {
         &self.claim
     }
 
+    /// The key; the first where there are several.
     pub(crate) fn key(&self) -> &LockKey {
         // A claim has at least one key.
         &self.claim.keys[0]
@@ -263,6 +265,12 @@ impl Hold {
         if let (false, Standing::Lost(cause)) = (lost_before, standing) {
             if cause != LostCause::Released {
                 self.span.in_scope(|| telemetry::lost(self.claim.label, cause));
+            }
+            if cause == LostCause::Gone && self.claim.keys.len() > 1 {
+                // Some of the keys may still be there: a part of the lock is no lock, and whoever holds the guard may not look
+                // at it for long.
+                let claim = self.kept_claim().map_or_else(|| self.claim.clone(), |kept| *kept);
+                self.shared.store.abandon(claim, Done::nothing());
             }
             self.ended.notify_waiters();
         }

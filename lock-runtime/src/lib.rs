@@ -12,6 +12,7 @@ mod hold;
 mod holder;
 mod keeper;
 mod key;
+mod keys;
 mod lease;
 mod manager;
 mod outstanding;
@@ -19,6 +20,7 @@ mod queue;
 mod request;
 mod retry;
 mod rounds;
+mod several;
 pub mod store;
 pub mod telemetry;
 mod terms;
@@ -27,6 +29,7 @@ pub mod test_util;
 mod timer;
 mod waiting;
 mod watch;
+mod watchers;
 #[cfg(any(feature = "axum", feature = "actix-web"))]
 pub mod web;
 
@@ -49,7 +52,9 @@ pub use lock_macros::{distributed_lock, key};
 /// What the expansion names. Not for use by hand: it changes without notice, and the macro crate is pinned to the version.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::attribute::{BusyBranch, Call, LockOutput, Never, Outcome, Request, Skip, Start, call, fence, run};
+    pub use crate::attribute::{
+        BusyBranch, Call, LockOutput, Never, Outcome, Request, Skip, Start, call, fence, keys, run,
+    };
     pub use crate::error::Busy;
     pub use crate::guard::LockGuard;
     pub use crate::key::{KeyPart, KeyWriter, LockKey};

@@ -13,6 +13,7 @@ use crate::handover::take_back_late_offers;
 use crate::holder::Token;
 use crate::keeper::{Background, Keeper};
 use crate::key::LockKey;
+use crate::keys::Keys;
 use crate::lease::Event;
 use crate::outstanding::Outstanding;
 use crate::queue::Queue;
@@ -146,7 +147,38 @@ impl LockManager {
 
     /// Asks for the lock `key`; the builder that is returned ends in [`acquire`](LockRequest::acquire).
     pub fn lock(&self, key: impl Into<LockKey>) -> LockRequest<()> {
-        LockRequest::new(Some(self.clone()), key.into())
+        LockRequest::new(Some(self.clone()), Keys::One(key.into()))
+    }
+
+    /// Asks for all of `keys` as one lock: all of them, or none. In any order, and named twice is named once; at least one, and
+    /// at most 1000. The builder is that of [`lock`](LockManager::lock), and everything that it has is for all of the keys.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lock_runtime::{LockError, LockManager, key};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), LockError> {
+    /// # let manager = LockManager::in_memory();
+    /// let (from, to) = (7, 3);
+    /// let accounts = [key!("account:{from}"), key!("account:{to}")];
+    /// let guard = manager.lock_many(accounts).ttl(Duration::from_secs(5)).wait(Duration::from_secs(2)).acquire().await?;
+    /// assert_eq!(guard.keys().len(), 2);
+    /// // … move the money …
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// One script takes all of them in one step, so nothing is held while something else is waited for: two callers who name the
+    /// same keys in opposite orders cannot block each other. [`Busy`](crate::Busy) names the key that was found held.
+    ///
+    /// **A wait is not first in, first out.** Whoever waits for several keys stands in no line, since it would hold up all that
+    /// come behind it in one line while it waits in another. It asks every now and then, with jitter, and whenever one of the
+    /// keys is given back in this process. While a line of others wants one of the keys, it may be passed over again and again.
+    ///
+    /// A lock of which one key is lost is [lost](LockError::Lost), and the other keys are given back.
+    pub fn lock_many<K: Into<LockKey>>(&self, keys: impl IntoIterator<Item = K>) -> LockRequest<()> {
+        LockRequest::new(Some(self.clone()), Keys::several(keys))
     }
 
     /// Makes this the manager of the whole process, for all calls that neither name one nor run in a

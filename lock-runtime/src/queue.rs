@@ -19,6 +19,7 @@ use crate::hold::Hold;
 use crate::holder::{Holder, Token};
 use crate::key::LockKey;
 use crate::store::waiter::Waiter;
+use crate::watchers::Watchers;
 
 /// The lines of one lock manager.
 ///
@@ -30,6 +31,8 @@ pub(crate) struct Queue {
     hash: RandomState,
     /// Of all lines together: a line that was closed and opened again gives no ticket out a second time.
     tickets: AtomicU64,
+    /// Those who wait for several keys at once, and stand in none of the lines.
+    pub(crate) watchers: Watchers,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +153,11 @@ impl Queue {
 
     /// All leases that this process holds.
     pub(crate) fn holds(&self) -> Vec<Arc<Hold>> {
-        self.lock().at.values().filter_map(|line| line.held.as_ref()?.hold.upgrade()).collect()
+        // A hold of several keys stands in the line of each, and counts at the first.
+        let held = |(spot, line): (&Spot, &Line)| {
+            Some(line.held.as_ref()?.hold.upgrade()?).filter(|hold| *hold.key() == **spot)
+        };
+        self.lock().at.iter().filter_map(held).collect()
     }
 
     /// Waits for the turn to have `key`, behind everybody who came before; `want` says what a lease must be like that can be
@@ -181,12 +188,19 @@ impl Queue {
         }
     }
 
-    /// Notes that this process won `key`, until the returned place is dropped.
-    pub(crate) fn occupy(self: &Arc<Self>, key: &Spot, hold: &Arc<Hold>) -> Place {
+    /// Notes that this process won the keys of `hold`, of which `first` is the first, until the returned place is dropped.
+    pub(crate) fn occupy(self: &Arc<Self>, first: &Spot, hold: &Arc<Hold>) -> Place {
+        let more = hold.claim().keys.iter().skip(1).map(|key| self.occupy_one(&self.spot(key.clone()), hold)).collect();
+        let mut place = self.occupy_one(first, hold);
+        place.more = more;
+        place
+    }
+
+    fn occupy_one(self: &Arc<Self>, key: &Spot, hold: &Arc<Hold>) -> Place {
         let token = hold.claim().token.clone();
         let latest = Held { token: token.clone(), hold: Arc::downgrade(hold) };
         self.lock().at.entry(key.clone()).or_default().held = Some(latest);
-        Place { queue: self.clone(), key: key.clone(), token }
+        Place { queue: self.clone(), key: key.clone(), token, more: Vec::new() }
     }
 
     /// Offers the lease at `place` to whoever has the turn, if that can make use of it; else the place stays.
@@ -422,6 +436,8 @@ pub(crate) struct Place {
     queue: Arc<Queue>,
     key: Spot,
     token: Token,
+    /// Those of the other keys, where there are several. Given back after this one.
+    more: Vec<Place>,
 }
 
 impl Place {
@@ -450,5 +466,6 @@ impl Drop for Place {
         // Wakers are foreign code: never under the lock.
         drop(lines);
         freed.notify_one();
+        self.queue.watchers.freed(&self.key);
     }
 }

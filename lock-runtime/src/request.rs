@@ -9,8 +9,10 @@ use crate::acquiring::Asking;
 use crate::error::LockError;
 use crate::guard::{LockGuard, checked_ttl};
 use crate::key::LockKey;
+use crate::keys::{Keys, Listed};
 use crate::manager::{LockManager, Shared};
 use crate::retry::Retry;
+use crate::several::Several;
 use crate::terms::{Renew, Terms};
 use crate::waiting::Patience;
 use crate::{body, fencing, holder, telemetry};
@@ -18,13 +20,14 @@ use crate::{body, fencing, holder, telemetry};
 /// The longest metadata, in bytes: it is stored with every acquisition.
 const MAX_METADATA: usize = 1024;
 
-/// A request for a lock. Made by [`LockManager::lock`]; becomes a guard by [`acquire`](LockRequest::acquire), once it has a
+/// A request for a lock. Made by [`LockManager::lock`] or [`lock_many`](LockManager::lock_many); becomes a guard by
+/// [`acquire`](LockRequest::acquire), once it has a
 /// [`ttl`](LockRequest::ttl).
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until `acquire` is called and awaited"]
 pub struct LockRequest<Ttl = Duration> {
     manager: Option<LockManager>,
-    key: LockKey,
+    keys: Keys,
     ttl: Ttl,
     wait: Option<Duration>,
     retry: Option<Retry>,
@@ -35,15 +38,15 @@ pub struct LockRequest<Ttl = Duration> {
 
 impl LockRequest<()> {
     /// `manager`: the one to use, or `None` for the current one.
-    pub(crate) fn new(manager: Option<LockManager>, key: LockKey) -> Self {
-        Self { manager, key, ttl: (), wait: None, retry: None, metadata: None, terms: Terms::default(), label: "" }
+    pub(crate) fn new(manager: Option<LockManager>, keys: Keys) -> Self {
+        Self { manager, keys, ttl: (), wait: None, retry: None, metadata: None, terms: Terms::default(), label: "" }
     }
 
     /// The length of the lease: 10 ms to 30 days, counted in whole milliseconds. If this process dies, the lock is free
     /// after this time.
     pub fn ttl(self, ttl: Duration) -> LockRequest {
-        let Self { manager, key, ttl: (), wait, retry, metadata, terms, label } = self;
-        LockRequest { manager, key, ttl, wait, retry, metadata, terms, label }
+        let Self { manager, keys, ttl: (), wait, retry, metadata, terms, label } = self;
+        LockRequest { manager, keys, ttl, wait, retry, metadata, terms, label }
     }
 }
 
@@ -145,7 +148,7 @@ impl LockRequest {
     /// Checks what is asked for. Not a part of `acquire`, whose future would hold the request twice while it waits for answers.
     fn begin(self) -> Result<(Asking, Option<Box<Patience>>, Span), LockError> {
         let parent = Span::current();
-        let (label, span) = (self.label, telemetry::acquiring(self.label, &self.key));
+        let (label, span) = (self.label, telemetry::acquiring(self.label, &Listed(self.keys.as_slice())));
         match span.in_scope(|| self.prepare(parent)) {
             Ok((asking, patience)) => Ok((asking, patience, span)),
             Err(error) => {
@@ -158,14 +161,15 @@ impl LockRequest {
     /// Checks what is asked for. No patience: it is asked for once.
     fn prepare(self, parent: Span) -> Result<(Asking, Option<Box<Patience>>), LockError> {
         let Some(manager) = self.manager.or_else(LockManager::current) else {
-            return Err(LockError::NoManager { key: self.key });
+            return Err(LockError::NoManager { key: self.keys.first() });
         };
         let shared = manager.shared().clone();
-        let key = self.key.prefixed(&shared.key_prefix);
-        let invalid = |reason: &'static str| LockError::Invalid { key: key.clone(), reason: reason.into() };
-        if let Some(flaw) = key.flaw() {
-            return Err(invalid(flaw));
+        let keys = self.keys.prefixed(&shared.key_prefix);
+        if let Some((key, flaw)) = keys.flaw() {
+            return Err(LockError::Invalid { key, reason: flaw.into() });
         }
+        let key = keys.first();
+        let invalid = |reason: &'static str| LockError::Invalid { key: key.clone(), reason: reason.into() };
         let ttl = checked_ttl(&key, self.ttl)?;
         let metadata = self.metadata.unwrap_or_else(holder::this_process);
         if metadata.len() > MAX_METADATA {
@@ -180,14 +184,11 @@ impl LockRequest {
         if let Some(flaw) = self.terms.flaw(ttl) {
             return Err(invalid(flaw));
         }
-        if fencing::is_counter(&key) {
-            return Err(invalid("this is where the counter of fencing tokens is kept; choose another key"));
+        for key in keys.as_slice() {
+            check(&shared, key)?;
         }
         if self.terms.fence && !shared.store.fences() {
             return Err(invalid("`fence`: the store of this lock manager gives no fencing tokens"));
-        }
-        if body::encloses(&shared, &key) {
-            return Err(LockError::AlreadyHeld { key });
         }
         if shared.is_closed() {
             return Err(LockError::Unavailable { key, source: Shared::closed_error() });
@@ -199,8 +200,22 @@ impl LockRequest {
         }
         let started = shared.store.now();
         let key = shared.queue.spot(key);
-        let asking = Asking { shared, key, ttl, metadata, terms: self.terms, started, label: self.label, parent };
+        let several = Several::new(&shared, keys);
+        let asking =
+            Asking { shared, key, several, ttl, metadata, terms: self.terms, started, label: self.label, parent };
         let patience = Patience::new(self.wait, self.retry, started);
         Ok((asking, patience))
     }
+}
+
+/// Whether `key` may be asked for, here and now.
+fn check(shared: &Arc<Shared>, key: &LockKey) -> Result<(), LockError> {
+    if fencing::is_counter(key) {
+        let reason = "this is where the counter of fencing tokens is kept; choose another key";
+        return Err(LockError::Invalid { key: key.clone(), reason: reason.into() });
+    }
+    if body::encloses(shared, key) {
+        return Err(LockError::AlreadyHeld { key: key.clone() });
+    }
+    Ok(())
 }

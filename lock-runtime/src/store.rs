@@ -84,7 +84,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// When the store cannot say.
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>>;
 
-    /// Gives a claim back: compare and delete. `false`: it was not ours any more, and nothing was deleted. Before the claim's
+    /// Gives a claim back: compare and delete. `false`: it was not ours any more. Of several keys, those that still are ours are
+    /// deleted all the same, and nothing else is: a part of a lock is no lock. Before the claim's
     /// [`keep_until`](Claim::keep_until), its keys are not deleted, but made to expire at that moment, and their value is
     /// replaced by a [tombstone](Claim::tombstone): the claim does not own them any more.
     ///
@@ -352,13 +353,15 @@ pub enum Attempt {
         /// The fencing token, if the claim asked for one: greater than every one that was given before for any of its keys.
         fence: Option<i64>,
     },
-    /// Somebody else holds one of the keys.
+    /// Somebody else holds one of the keys, and none was taken.
     #[non_exhaustive]
     Busy {
         /// The value stored under it, if the store could tell.
         value: Option<String>,
         /// How long it will be kept at most, if the store could tell.
         remaining: Option<Duration>,
+        /// Which key it is, if the store could tell.
+        key: Option<LockKey>,
     },
     /// One of the keys holds something that is no lock.
     #[non_exhaustive]
@@ -384,7 +387,13 @@ impl Attempt {
     /// Somebody else holds it.
     #[must_use]
     pub fn busy(value: Option<String>, remaining: Option<Duration>) -> Self {
-        Self::Busy { value, remaining }
+        Self::Busy { value, remaining, key: None }
+    }
+
+    /// Somebody else holds `key`, which is one of several.
+    #[must_use]
+    pub fn busy_at(key: LockKey, value: Option<String>, remaining: Option<Duration>) -> Self {
+        Self::Busy { value, remaining, key: Some(key) }
     }
 
     /// `key` holds something that is no lock.
@@ -401,8 +410,8 @@ impl fmt::Debug for Attempt {
             Self::Acquired { sent, fence } => {
                 f.debug_struct("Acquired").field("sent", sent).field("fence", fence).finish()
             }
-            Self::Busy { remaining, .. } => {
-                f.debug_struct("Busy").field("remaining", remaining).finish_non_exhaustive()
+            Self::Busy { remaining, key, .. } => {
+                f.debug_struct("Busy").field("key", key).field("remaining", remaining).finish_non_exhaustive()
             }
             Self::Foreign { key } => f.debug_struct("Foreign").field("key", key).finish(),
         }

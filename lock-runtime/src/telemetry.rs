@@ -37,16 +37,16 @@ use tracing::{Span, debug, info_span, warn};
 
 use crate::error::LockError;
 use crate::holder::Holder;
-use crate::key::LockKey;
+use crate::keys::Listed;
 use crate::lease::LostCause;
 
 /// The span of an acquisition.
-pub(crate) fn acquiring(lock: &'static str, key: &LockKey) -> Span {
+pub(crate) fn acquiring(lock: &'static str, key: &Listed<'_>) -> Span {
     info_span!(target: "lock_runtime", "lock.acquire", lock, %key)
 }
 
 /// The span of a hold: beside that of the acquisition, in the caller's.
-pub(crate) fn holding(parent: &Span, lock: &'static str, key: &LockKey) -> Span {
+pub(crate) fn holding(parent: &Span, lock: &'static str, key: &Listed<'_>) -> Span {
     info_span!(target: "lock_runtime", parent: parent, "lock.hold", lock, %key)
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Patience {
     until: Option<Moment>,
     /// As `until`, while others of this process are before us: the store is not asked then, and no delay is drawn, but a
     /// strategy that ends is not to wait for longer than its delays take.
-    in_line_until: Option<Moment>,
+    pub(crate) in_line_until: Option<Moment>,
     delays: Delays,
     /// Whether to wait in the store's line, if it has one.
     lines_up: bool,
@@ -52,6 +52,23 @@ impl Patience {
         let until = wait.map(|wait| started.plus(wait));
         let in_line_until = until.into_iter().chain(retry.total().map(|total| started.plus(total))).min();
         Some(Box::new(Self { until, in_line_until, delays: retry.delays(), lines_up }))
+    }
+
+    /// How long to wait after `miss`, at `now`, before asking again; `None` when it is over.
+    pub(crate) fn delay(&mut self, miss: &Miss, now: Moment) -> Option<Duration> {
+        let left = self.until.map(|until| until.since(now));
+        let delay = match miss {
+            Miss::Final(_) => None,
+            Miss::InLine(held) => Some(look_again(held.as_ref(), &mut self.delays)),
+            // A lock that ends by itself before the next look is looked at then; 1 ms because servers count in those.
+            Miss::Busy(_, Some(remaining), _) => {
+                self.delays.next().map(|delay| delay.min(remaining.saturating_add(Duration::from_millis(1))))
+            }
+            Miss::Busy(..) | Miss::Passing(_) => self.delays.next(),
+        };
+        let delay = delay.filter(|_| left.is_none_or(|left| !left.is_zero()))?;
+        // At the end of the wait it is tried a last time.
+        Some(left.map_or(delay, |left| delay.min(left)))
     }
 }
 
@@ -97,23 +114,11 @@ impl Asking {
                 Ok(guard) => return Ok(guard),
                 Err(miss) => miss,
             };
-            let left = patience.until.map(|until| until.since(self.shared.store.now()));
-            let delay = match &miss {
-                Miss::Final(_) => None,
-                Miss::InLine(held) => Some(look_again(held.as_ref(), &mut patience.delays)),
-                // A lock that ends by itself before the next look is looked at then; 1 ms because servers count in those.
-                Miss::Busy(_, Some(remaining)) => {
-                    patience.delays.next().map(|delay| delay.min(remaining.saturating_add(Duration::from_millis(1))))
-                }
-                Miss::Busy(_, None) | Miss::Passing(_) => patience.delays.next(),
-            };
-            let Some(delay) = delay.filter(|_| left.is_none_or(|left| !left.is_zero())) else {
+            let Some(delay) = patience.delay(&miss, self.shared.store.now()) else {
                 return Err(self.error(self.waited(), miss));
             };
-            // At the end of the wait it is tried a last time.
-            let delay = left.map_or(delay, |left| delay.min(left));
             match &miss {
-                Miss::Busy(holder, _) => self.tell(&mut told, holder.as_ref()),
+                Miss::Busy(holder, ..) => self.tell(&mut told, holder.as_ref()),
                 Miss::InLine(held) => self.tell(&mut told, self.holder(held.as_ref()).as_ref()),
                 Miss::Passing(_) | Miss::Final(_) => {}
             }
@@ -211,7 +216,7 @@ impl Asking {
                         turn.waiter = None;
                         patience.lines_up = false;
                         let remaining = holder.as_ref().map(|held| held.remaining);
-                        return Err(Miss::Busy(self.holder(holder.as_ref()), remaining));
+                        return Err(Miss::Busy(self.holder(holder.as_ref()), remaining, None));
                     }
                     Ok(Place::Foreign { key }) => return Err(Miss::Final(LockError::ForeignKey { key })),
                     Err(error) if error.is_transient() => return Err(Miss::Passing(error)),
@@ -260,7 +265,7 @@ impl Asking {
     }
 
     /// What `future` gives, or `None` if `until` comes first; an error when the manager is shut down meanwhile.
-    async fn unless_over<T>(
+    pub(crate) async fn unless_over<T>(
         &self,
         until: Option<Moment>,
         future: impl Future<Output = T>,

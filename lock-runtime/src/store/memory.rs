@@ -88,7 +88,8 @@ impl MemoryStore {
             match locks.get(key) {
                 Some(Stored { expires: None, .. }) => return Attempt::foreign(key.clone()),
                 Some(Stored { value, expires: Some(expires) }) => {
-                    return Attempt::busy(Some(value.clone()), Some(expires.since(sent)));
+                    let (value, remaining) = (value.clone(), expires.since(sent));
+                    return Attempt::busy_at(key.clone(), Some(value), Some(remaining));
                 }
                 None => {}
             }
@@ -108,14 +109,14 @@ impl MemoryStore {
 
     fn give_back(&self, claim: &Claim) -> bool {
         let mut locks = self.live(claim);
-        let owned = Self::owns(&locks, claim);
         let now = self.now();
-        let kept = claim.kept_for(now);
-        if owned {
-            for key in &*claim.keys {
-                if kept.is_zero() {
-                    locks.remove(key);
-                } else if let Some(stored) = locks.get_mut(key) {
+        let (value, kept) = (claim.value(), claim.kept_for(now));
+        let mut owned = true;
+        for key in &*claim.keys {
+            match locks.get_mut(key).filter(|stored| stored.value == value) {
+                None => owned = false,
+                Some(_) if kept.is_zero() => drop(locks.remove(key)),
+                Some(stored) => {
                     let end = stored.expires.map_or(now.plus(kept), |end| end.min(now.plus(kept)));
                     *stored = Stored { value: claim.tombstone(), expires: Some(end) };
                 }

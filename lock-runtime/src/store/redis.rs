@@ -149,19 +149,20 @@ impl RedisStore {
             (Err(fault), Some(counter)) => return Err(fault.of_fencing(counter)),
             (Err(fault), None) => return Err(fault),
         };
+        let nth = |n: i64| claim.keys.get(usize::try_from(n).ok()?.checked_sub(1)?).cloned();
         match &*answer {
             [Value::Int(1)] if claim.fence.is_none() => Ok(Attempt::acquired(sent)),
             [Value::Int(1), Value::Int(fence)] if claim.fence.is_some() => {
                 Ok(Attempt::acquired_with_fence(sent, *fence))
             }
-            [Value::Int(0), Value::Int(left), Value::BulkString(value)] => {
+            [Value::Int(0), Value::Int(left), Value::BulkString(value), Value::Int(which)] => {
                 let left = u64::try_from(*left).ok().map(Duration::from_millis);
-                Ok(Attempt::busy(Some(String::from_utf8_lossy(value).into_owned()), left))
+                let value = String::from_utf8_lossy(value).into_owned();
+                let key = nth(*which).ok_or_else(|| link.unknown_answer())?;
+                Ok(Attempt::busy_at(key, Some(value), left))
             }
             [Value::Int(2), Value::Int(which)] => {
-                let which = usize::try_from(*which).ok().and_then(|which| which.checked_sub(1));
-                let key = which.and_then(|which| claim.keys.get(which));
-                key.map(|key| Attempt::foreign(key.clone())).ok_or_else(|| link.unknown_answer())
+                nth(*which).map(Attempt::foreign).ok_or_else(|| link.unknown_answer())
             }
             [Value::Int(3)] => Err(match &claim.fence {
                 Some(counter) => Fault::unusable_counter(counter, link.server()),

@@ -48,7 +48,7 @@ impl TestLocks {
         let key = key.into();
         self.store.remove(key.clone());
         for hold in self.manager.shared().queue.holds() {
-            if *hold.key() == key {
+            if hold.claim().keys.contains(&key) {
                 hold.on(Event::NotOurs);
             }
         }

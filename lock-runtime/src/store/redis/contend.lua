@@ -1,6 +1,6 @@
 -- Takes every key for ARGV[2] ms under the value ARGV[1] if all are free; else says who is in the way. Where ARGV[3] is
 -- 'fence', the last key is none of them: it is the counter that the claim's fencing token comes from.
--- {1}, or {1, token}: ours. {0, pttl, value}: held. {2, n}: the n-th key is no lock: another type, or it never expires.
+-- {1}, or {1, token}: ours. {0, pttl, value, n}: the n-th key is held. {2, n}: it is no lock: another type, or it never expires.
 -- {3}: the counter cannot be raised, since it holds something else; nothing was taken.
 local fenced = ARGV[3] == 'fence'
 local count = fenced and #KEYS - 1 or #KEYS
@@ -17,7 +17,7 @@ for n = 1, count do
     elseif left == -1 then
       return {2, n}
     else
-      return {0, left, value}
+      return {0, left, value, n}
     end
   end
 end
