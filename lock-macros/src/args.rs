@@ -14,8 +14,9 @@ use crate::template::{Role, Template};
 use crate::{duration, suggest};
 
 /// Every argument, with a value to show to those who got it wrong.
-const ARGUMENTS: [(&str, &str); 17] = [
+const ARGUMENTS: [(&str, &str); 18] = [
     ("key", "\"order:{id}\""),
+    ("keys", "[\"order:{id}\", \"stock:{id}\"]"),
     ("ttl", "\"5s\""),
     ("wait", "\"2s\""),
     ("retry", "Retry::none()"),
@@ -39,14 +40,40 @@ const RENEW: &str = "write `renew` alone, or with an interval, such as `renew = 
 
 /// The arguments, complete and checked.
 pub(crate) struct Args {
-    pub(crate) key: Text,
+    pub(crate) locked: Locked,
     pub(crate) ttl: Time,
     pub(crate) options: Options,
 }
 
+/// What is locked.
+pub(crate) enum Locked {
+    /// `key = …`
+    Key(Text),
+    /// `keys = […]`
+    List(Vec<Text>),
+    /// `keys = …`, by an expression that yields them.
+    Keys(Expr),
+}
+
+impl Locked {
+    fn texts(&self) -> &[Text] {
+        match self {
+            Self::Key(key) => std::slice::from_ref(key),
+            Self::List(keys) => keys,
+            Self::Keys(_) => &[],
+        }
+    }
+
+    /// The templates as they are written, if there is nothing else.
+    pub(crate) fn label(&self) -> Option<String> {
+        let texts = self.texts().iter().map(|text| Some(text.template()?.source.as_str()));
+        texts.collect::<Option<Vec<_>>>().filter(|texts| !texts.is_empty()).map(|texts| texts.join(", "))
+    }
+}
+
 impl Args {
     pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
-        [Some(&self.key), self.options.metadata.as_ref()].into_iter().flatten().filter_map(Text::template)
+        self.locked.texts().iter().chain(&self.options.metadata).filter_map(Text::template)
     }
 }
 
@@ -145,7 +172,7 @@ pub(crate) struct Given {
     /// The names of all, with their places; those with mistakes as well. A misspelt name counts for the one it resembles,
     /// which is not missing then.
     names: Vec<Ident>,
-    key: Option<Text>,
+    locked: Option<Locked>,
     ttl: Option<Time>,
     options: Options,
 }
@@ -179,7 +206,8 @@ impl Given {
             let Ok(text) = input.fork().parse::<LitStr>() else {
                 return Err(input.error("expected an argument, such as `ttl = \"5s\"`"));
             };
-            let meant = ["key", "ttl", "wait"].into_iter().find(|name| !self.has(name)).unwrap_or("name");
+            let given = |name: &str| self.has(name) || name == "key" && self.has("keys");
+            let meant = ["key", "ttl", "wait"].into_iter().find(|name| !given(name)).unwrap_or("name");
             self.names.push(Ident::new(meant, text.span()));
             let text = syn::Error::new(text.span(), format!("name the argument: `{meant} = {}`", source(&text)));
             return Err(text);
@@ -220,7 +248,8 @@ impl Given {
     fn set(&mut self, name: &Ident, value: Expr) -> syn::Result<()> {
         let options = &mut self.options;
         match name.to_string().as_str() {
-            "key" => self.key = Some(text(value, Role::Key)?),
+            "key" => self.locked = Some(Locked::Key(text(value, Role::Key)?)),
+            "keys" => self.locked = Some(keys(value)?),
             "ttl" => self.ttl = Some(time(value, name, duration::lease)?),
             "wait" => options.wait = Some(time(value, name, duration::wait)?),
             "retry" => options.retry = Some(value),
@@ -252,7 +281,12 @@ impl Given {
 
     /// Looks at the arguments together, and at the function.
     pub(crate) fn build(self, item: Option<&LockFn>, errors: &mut Errors) -> Option<Args> {
-        if !self.has("key") {
+        let named = |name: &str| self.names.iter().rposition(|given| given == name);
+        if let (Some(key), Some(keys)) = (named("key"), named("keys")) {
+            let text = "`key` and `keys` exclude each other: write all of them into `keys`";
+            let site = self.names.get(key.max(keys)).map_or_else(Span::call_site, Ident::span);
+            errors.push(syn::Error::new(site, text));
+        } else if !self.has("key") && !self.has("keys") {
             errors.push(syn::Error::new(
                 Span::call_site(),
                 "missing `key`\nhelp: say what to lock, such as `key = \"order:{id}\"`",
@@ -268,12 +302,13 @@ impl Given {
         if let Some(item) = item {
             self.check(item, errors);
         }
-        Some(Args { key: self.key?, ttl: self.ttl?, options: self.options })
+        Some(Args { locked: self.locked?, ttl: self.ttl?, options: self.options })
     }
 
     fn check(&self, item: &LockFn, errors: &mut Errors) {
         let scope = Scope::of(&item.sig);
-        for template in [&self.key, &self.options.metadata].into_iter().flatten().filter_map(Text::template) {
+        let keys = self.locked.as_ref().map_or(&[][..], Locked::texts);
+        for template in keys.iter().chain(&self.options.metadata).filter_map(Text::template) {
             template.unknown_names(&scope).for_each(|error| errors.push(error));
         }
         let Options { guard, fence, .. } = &self.options;
@@ -386,6 +421,44 @@ fn text(value: Expr, role: Role) -> syn::Result<Text> {
         )),
         expr => Ok(Text::Expr(expr)),
     }
+}
+
+/// A list of templates and of expressions that are keys, or one expression that yields keys.
+fn keys(value: Expr) -> syn::Result<Locked> {
+    let list = match value {
+        Expr::Array(list) => list,
+        Expr::Reference(reference) if matches!(*reference.expr, Expr::Array(_)) => return keys(*reference.expr),
+        Expr::Lit(ExprLit { lit: Lit::Str(one), .. }) => {
+            let text = format!("`keys` is a list: write `keys = [{}]`, or `key = …` for a single one", source(&one));
+            return Err(syn::Error::new(one.span(), text));
+        }
+        Expr::Lit(_) => {
+            let text = "expected a list, such as `[\"order:{id}\", \"stock:{id}\"]`";
+            return Err(syn::Error::new_spanned(value, text));
+        }
+        Expr::Macro(call) if call.mac.path.is_ident("vec") => {
+            let text =
+                "the placeholders in `vec!` would not be seen: write the list without it, as `keys = [\"order:{id}\"]`";
+            return Err(syn::Error::new_spanned(call, text));
+        }
+        expr => return Ok(Locked::Keys(expr)),
+    };
+    if list.elems.is_empty() {
+        return Err(syn::Error::new_spanned(list, "there is nothing in the list: nothing would be locked"));
+    }
+    let mut errors = Errors::default();
+    let mut keys: Vec<Text> = Vec::new();
+    for key in list.elems {
+        let Some(key) = errors.keep(text(peel(key), Role::Key)) else { continue };
+        if let Text::Template(template) = &key
+            && keys.iter().filter_map(Text::template).any(|other| other.source == template.source)
+        {
+            let text = format!("`{}` is in the list already", template.source);
+            errors.push(syn::Error::new(template.span(), text));
+        }
+        keys.push(key);
+    }
+    errors.into_result(Some(Locked::List(keys)))
 }
 
 fn time(value: Expr, name: &Ident, check: fn(&str) -> Result<u64, String>) -> syn::Result<Time> {
@@ -559,12 +632,15 @@ mod tests {
 
     #[test]
     fn every_argument_takes_the_value_that_is_shown_for_it() {
-        let args: Vec<String> = ARGUMENTS.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        let args: TokenStream = args.join(", ").parse().expect("tokens");
-        let item = quote!(
-            async fn f(&self, id: u8) -> Result<(), E> {}
-        );
-        assert_eq!(errors(args, item), Vec::<String>::new());
+        for other in ["key", "keys"] {
+            let args = ARGUMENTS.iter().filter(|(name, _)| *name != other);
+            let args: Vec<String> = args.map(|(name, value)| format!("{name} = {value}")).collect();
+            let args: TokenStream = args.join(", ").parse().expect("tokens");
+            let item = quote!(
+                async fn f(&self, id: u8) -> Result<(), E> {}
+            );
+            assert_eq!(errors(args, item), Vec::<String>::new());
+        }
     }
 
     #[test]
@@ -607,7 +683,46 @@ mod tests {
         one(quote!(wait("2s")), "`wait` needs a value, such as `wait = \"2s\"`");
         one(quote!("2s"), "name the argument: `wait = \"2s\"`");
         one(quote!(wait = "2s" guard = lock), "expected `,` between two arguments");
-        assert!(beside(quote!(timeout = "2s"))[0].starts_with("unknown argument `timeout`; expected `key`, `ttl`"));
+        assert!(
+            beside(quote!(timeout = "2s"))[0].starts_with("unknown argument `timeout`; expected `key`, `keys`, `ttl`")
+        );
+    }
+
+    #[test]
+    fn keys() {
+        let of = |args: TokenStream| {
+            let item = quote!(
+                async fn f(id: u8, ids: Vec<u8>) -> Result<(), E> {}
+            );
+            errors(quote!(ttl = "5s", #args), item)
+        };
+        let group = proc_macro2::Group::new(proc_macro2::Delimiter::None, quote!(["a:{id}"]));
+        for good in [
+            quote!(keys = ["a:{id}", "b"]),
+            quote!(keys = &["a:{id}", id.to_string(), key!("b:{id}")]),
+            quote!(keys = (["a:{id}",])),
+            quote!(keys = #group),
+            quote!(keys = ids.iter().map(|id| key!("a:{id}"))),
+            quote!(keys = ids),
+        ] {
+            assert_eq!(of(good), Vec::<String>::new());
+        }
+        let both = "`key` and `keys` exclude each other: write all of them into `keys`";
+        assert_eq!(of(quote!(key = "a", keys = ["b"])), [both]);
+        assert_eq!(of(quote!(keys = ["b"], key = "a")), [both]);
+        let list = "`keys` is a list: write `keys = [\"a:{id}\"]`, or `key = …` for a single one";
+        assert_eq!(of(quote!(keys = "a:{id}")), [list]);
+        assert_eq!(of(quote!(keys = [])), ["there is nothing in the list: nothing would be locked"]);
+        assert_eq!(of(quote!(keys = 5)), ["expected a list, such as `[\"order:{id}\", \"stock:{id}\"]`"]);
+        assert_eq!(of(quote!(keys)), ["`keys` needs a value, such as `keys = [\"order:{id}\", \"stock:{id}\"]`"]);
+        assert_eq!(of(quote!(keys = vec!["a:{id}"])).len(), 1);
+        // All that is wrong with the templates, as of a single one.
+        let found = of(quote!(keys = ["a:{id}", "a:{id}", "b:{nobody}", "c:{id}{id}", concat!("d"), 7]));
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert_eq!(found.first().map(String::as_str), Some("`a:{id}` is in the list already"));
+        let unknown = of(quote!(keys = ["a", "b:{nobody}"]));
+        assert_eq!(unknown, ["`{nobody}`: no parameter is called `nobody`; there is `id` and `ids`"]);
+        assert_eq!(of(quote!(kyes = ["a"])), ["unknown argument `kyes`; a similar argument exists: `keys`"]);
     }
 
     #[test]

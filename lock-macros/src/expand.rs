@@ -6,7 +6,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Ident, LitStr};
 
-use crate::args::{Args, Errors, Given, OnBusy, Renew, Text, Time};
+use crate::args::{Args, Errors, Given, Locked, OnBusy, Renew, Text, Time};
 use crate::captures;
 use crate::item::{LockFn, Scope, Shape};
 use crate::output::erase_lifetimes;
@@ -136,21 +136,29 @@ impl Expansion<'_> {
         }
     }
 
-    /// Output: `P::Request::new("order:{id}", KEY, TTL).wait(…).retry(…)…`
+    /// Output: `P::Request::new("order:{id}", KEY, TTL).wait(…).retry(…)…`, and for several keys
+    /// `P::Request::of("from:{a}, to:{b}", P::keys([KEY, KEY]), TTL)…`
     fn request(&self) -> TokenStream {
         let private = &self.private;
-        let Args { key, ttl, options } = self.args;
-        let (name, key) = match key {
-            Text::Template(template) => (template.source.as_str(), template.key(private, &self.scope)),
-            Text::Expr(expr) => {
-                let private = self.private_at(expr);
-                let convert = quote_spanned! {at(expr)=> <#private::LockKey as ::core::convert::From<_>>::from };
-                (self.name.strip_prefix("r#").unwrap_or(&self.name), applied(&convert, expr))
+        let Args { locked, ttl, options } = self.args;
+        let name = options.name.as_ref().map(LitStr::value).or_else(|| locked.label());
+        let name = name.unwrap_or_else(|| self.name.strip_prefix("r#").unwrap_or(&self.name).to_owned());
+        let ttl = time(ttl);
+        let mut request = match locked {
+            Locked::Key(key) => {
+                let key = self.key(key);
+                quote_spanned! {Span::mixed_site()=> #private::Request::new(#name, #key, #ttl) }
+            }
+            Locked::List(keys) => {
+                let keys = keys.iter().map(|key| self.key(key));
+                quote_spanned! {Span::mixed_site()=> #private::Request::of(#name, #private::keys([#(#keys),*]), #ttl) }
+            }
+            Locked::Keys(expr) => {
+                let keys = self.private_at(expr);
+                let keys = applied(&quote_spanned! {at(expr)=> #keys::keys }, expr);
+                quote_spanned! {Span::mixed_site()=> #private::Request::of(#name, #keys, #ttl) }
             }
         };
-        let name = options.name.as_ref().map_or_else(|| name.to_owned(), LitStr::value);
-        let ttl = time(ttl);
-        let mut request = quote_spanned! {Span::mixed_site()=> #private::Request::new(#name, #key, #ttl) };
         let interval = options.renew.as_ref().and_then(Renew::interval);
         let times = [
             ("wait", options.wait.as_ref()),
@@ -192,6 +200,18 @@ impl Expansion<'_> {
             request.extend(quote_spanned! {Span::mixed_site()=> .#method() });
         }
         request
+    }
+
+    /// Output: a `P::LockKey`
+    fn key(&self, key: &Text) -> TokenStream {
+        match key {
+            Text::Template(template) => template.key(&self.private, &self.scope),
+            Text::Expr(expr) => {
+                let private = self.private_at(expr);
+                let convert = quote_spanned! {at(expr)=> <#private::LockKey as ::core::convert::From<_>>::from };
+                applied(&convert, expr)
+            }
+        }
     }
 
     /// Output:

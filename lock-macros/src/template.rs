@@ -58,6 +58,11 @@ impl Template {
         unknown.map(|part| syn::Error::new(self.span, scope.unknown(&part.name, &part.source)))
     }
 
+    /// Where it is written.
+    pub(crate) fn span(&self) -> Span {
+        self.span
+    }
+
     /// The names that the placeholders begin with.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Ident> {
         self.parts().map(|part| &part.name)

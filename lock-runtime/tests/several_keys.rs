@@ -128,6 +128,30 @@ async fn what_cannot_be_locked_is_refused_before_the_store_is_asked() {
     thousand.release().await.expect("ours");
 }
 
+/// Promise: an inner call on any of the keys that an enclosing one holds is refused, and does not wait for itself.
+///
+/// Turned red by: comparing the first key alone.
+#[cfg(feature = "macros")]
+#[tokio::test(start_paused = true)]
+async fn a_nested_call_on_any_of_the_keys_is_refused() {
+    use lock_runtime::distributed_lock;
+
+    #[distributed_lock(keys = outer, ttl = "1m", wait = "10s", manager = locks)]
+    async fn nested(locks: &LockManager, outer: [&str; 2], inner: &[&str]) -> Result<(), LockError> {
+        // Not a name of the macro's: the inner lock is taken by hand.
+        locks.lock_many(inner.iter().copied()).ttl(MINUTE).wait(MINUTE).acquire().await?.release().await
+    }
+
+    let locks = LockManager::in_memory();
+    for inner in [&["b"][..], &["a"], &["x", "b"]] {
+        match nested(&locks, ["b", "a"], inner).await {
+            Err(LockError::AlreadyHeld { key, .. }) => assert!(["a", "b"].contains(&key.as_str()), "{key}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    nested(&locks, ["b", "a"], &["c", "d"]).await.expect("other keys are other locks");
+}
+
 /// Promise: who waits for several keys is woken when the last of them is given back in this process: by a holder of one key, and
 /// by one of several. No polling is needed for that.
 ///
