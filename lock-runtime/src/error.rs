@@ -110,6 +110,11 @@ impl LockError {
         matches!(self, Self::Lost { .. })
     }
 
+    /// Whether the store is in trouble that may pass without anybody changing anything.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable { source, .. } if source.is_transient())
+    }
+
     /// Whether the store could not answer.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::key::LockKey;
 use crate::lease::{Event, LostCause, MAX_TTL, MIN_TTL, Standing, whole_millis};
 use crate::outstanding::Ticket;
 use crate::queue::{Offered, Place, Spot};
+use crate::retry::Retry;
 use crate::store::{Done, Extension};
 use crate::telemetry::{self, Release};
 use crate::timer;
@@ -162,6 +163,43 @@ impl LockGuard {
     /// Safe to drop; the extension may or may not take place, and is not counted on.
     pub async fn extend(&self, ttl: Duration) -> Result<(), LockError> {
         self.change_ttl(ttl, Extension::AtLeast).await
+    }
+
+    /// As [`extend`](LockGuard::extend), and asks again by `retry` after trouble of the store that may pass: a server that is loading,
+    /// a connection that broke, an answer that did not come. For as long as the lease lasts, and the strategy goes on; one
+    /// without an end is no mistake here. A lock that is lost is not asked for again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lock_runtime::{LockError, LockGuard, Retry};
+    /// async fn go_on(guard: &LockGuard) -> Result<(), LockError> {
+    ///     guard.extend_with(Duration::from_secs(30), Retry::linear(Duration::from_millis(200))).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`extend`](LockGuard::extend); [`LockError::Unavailable`] is what the store said last.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop; nothing is asked any more. An extension that was under way may or may not take place, and is not counted
+    /// on.
+    pub async fn extend_with(&self, ttl: Duration, retry: Retry) -> Result<(), LockError> {
+        let mut delays = retry.delays();
+        loop {
+            let error = match self.extend(ttl).await {
+                Err(error) if error.is_passing() => error,
+                outcome => return outcome,
+            };
+            let Some(delay) = delays.next() else { return Err(error) };
+            // Other requests about the lock are not kept waiting meanwhile, and neither is who waits for this one when it is lost.
+            let pause = timer::timeout(delay, self.hold.ended());
+            let pause = pause.map_err(|source| LockError::Unavailable { key: self.key().clone(), source })?;
+            if let Ok(cause) = pause.await {
+                return Err(self.hold.lost(cause));
+            }
+        }
     }
 
     /// Sets the time that is left to exactly `ttl`, shorter or longer than it was. The local deadline is lowered before the
