@@ -76,6 +76,7 @@ impl Asking {
     /// idle one may have been closed without anybody noticing.
     pub(crate) async fn attempt(&self) -> Result<LockGuard, Miss> {
         let mut before: Option<(Token, StoreError)> = None;
+        let mut replaces = Vec::new();
         loop {
             // Counted before the question, so that `shutdown` waits for every answer that may become a guard.
             let counted = self.shared.guards.begin();
@@ -83,22 +84,32 @@ impl Asking {
                 return Err(Miss::Final(self.unavailable(Shared::closed_error())));
             }
             // A token of its own for every request: if an earlier one is still on its way, its clean-up must not end this one.
-            let claim = self.claim();
+            let mut claim = self.claim();
+            if let Some(several) = &self.several {
+                several.complete(&mut claim, &replaces);
+            }
             let token = claim.token.clone();
             let error = match self.shared.store.acquire(&claim).await {
                 Ok(Attempt::Acquired { sent, fence }) => {
+                    if let Some(several) = self.several.as_ref().filter(|_| !claim.replaces.is_empty()) {
+                        self.end_replaced(several);
+                    }
                     let won = Won::from_store(sent, self.ttl, fence);
                     match self.won(claim, &won, fence, counted).await {
                         Err(Miss::Passing(late)) => late,
                         outcome => return outcome,
                     }
                 }
+                Ok(Attempt::Busy { value: Some(value), .. })
+                    if self.several.as_ref().is_some_and(|several| several.may_replace(&value, replaces.len())) =>
+                {
+                    replaces.push(value);
+                    continue;
+                }
                 Ok(Attempt::Busy { value, remaining, key }) => {
                     return Err(match (before, value) {
                         // By ourselves: the request whose answer was lost had been carried out.
-                        (Some((token, error)), Some(value)) if value.starts_with(token.as_str()) => {
-                            Miss::Passing(error)
-                        }
+                        (Some((token, error)), Some(value)) if value.starts_with(token.proof()) => Miss::Passing(error),
                         (_, value) => {
                             let local = match (&self.several, &key) {
                                 (Some(_), Some(key)) => {
@@ -124,9 +135,6 @@ impl Asking {
     /// A claim with a token of its own.
     pub(crate) fn claim(&self) -> Claim {
         let mut claim = Claim::new(LockKey::clone(&self.key), self.ttl, self.metadata.clone());
-        if let Some(several) = &self.several {
-            claim.keys = several.keys.clone();
-        }
         claim.label = self.label;
         claim.fence = self.counter();
         claim

@@ -129,7 +129,8 @@ impl Hold {
     /// be given back to the store.
     pub(crate) fn leave(self: &Arc<Self>, before: Standing) -> Option<Leaving> {
         let Standing::Held { until } = before else { return None };
-        let passes = self.shared.hands_over && self.claim.keys.len() == 1 && self.terms.min_hold.is_zero();
+        let Claim { keys, token, .. } = &self.claim;
+        let passes = self.shared.hands_over && keys.len() == 1 && !token.is_chosen() && self.terms.min_hold.is_zero();
         let passes = passes && self.state().lease.is_certain();
         if passes { Leaving::new(self, until, self.chain) } else { None }
     }

@@ -8,26 +8,74 @@ use uuid::Uuid;
 /// The number of characters of a token.
 const LENGTH: usize = 32;
 
+/// The number of characters of a proof: a token, a colon, and what tells one acquisition under it from the next.
+const PROOF: usize = LENGTH + 1 + 16;
+
 /// The random value that proves a lock is ours: a version 4 UUID as 32 hexadecimal characters, made anew for every
-/// acquisition.
+/// acquisition; or [chosen](crate::LockRequest::token) by the caller.
+///
+/// Invariant: what proves an acquisition is never used for another one. A chosen token is followed by 16 random characters for
+/// that: a clean-up or a release that comes late ends the acquisition that it belongs to, and not a later one under the same
+/// token.
 ///
 /// Whoever knows it can release the lock, so `Debug` shows only its beginning, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Token([u8; LENGTH]);
+pub struct Token {
+    text: [u8; PROOF],
+    /// Whether it was chosen: the whole of `text` is the proof, and not just the token.
+    chosen: bool,
+}
 
 impl Token {
     /// A fresh token. Never one per process or per object: the late release of one hold would end the next.
     pub(crate) fn fresh() -> Self {
-        let mut text = [0; LENGTH];
+        let mut text = [0; PROOF];
         Uuid::new_v4().simple().encode_lower(&mut text);
-        Self(text)
+        Self { text, chosen: false }
+    }
+
+    /// The token that a caller has chosen, for one acquisition; `None` if it cannot be one.
+    ///
+    /// Of one length, so that none is the beginning of another.
+    pub(crate) fn chosen(token: &str) -> Option<Self> {
+        if !is_token(token) {
+            return None;
+        }
+        let mut text = [b':'; PROOF];
+        let mut random = [0; LENGTH];
+        Uuid::new_v4().simple().encode_lower(&mut random);
+        text[..LENGTH].copy_from_slice(token.as_bytes());
+        // The end of a UUID: its middle has bits that are always the same.
+        text[LENGTH + 1..].copy_from_slice(&random[LENGTH - 16..]);
+        Some(Self { text, chosen: true })
+    }
+
+    /// Whether a caller has chosen it.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.chosen
+    }
+
+    /// The same for another acquisition.
+    pub(crate) fn again(&self) -> Self {
+        Self::chosen(self.as_str()).unwrap_or_else(Self::fresh)
+    }
+
+    /// What a stored value begins with, if it was stored by this very acquisition.
+    pub(crate) fn proof(&self) -> &str {
+        // ASCII, and nothing else.
+        str::from_utf8(if self.chosen { &self.text } else { &self.text[..LENGTH] }).unwrap_or_default()
+    }
+
+    /// Whether `value` was stored under this token, by this or another acquisition.
+    pub(crate) fn is_of(&self, value: &str) -> bool {
+        !value.starts_with(FLOOR) && split(value).0 == Some(self.as_str())
     }
 
     /// The whole token. Keep it out of logs.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Hexadecimal characters, and nothing else.
-        str::from_utf8(&self.0).unwrap_or_default()
+        str::from_utf8(&self.text[..LENGTH]).unwrap_or_default()
     }
 }
 
@@ -83,8 +131,13 @@ fn split(value: &str) -> (Option<&str>, Option<&str>) {
         None => (value, None),
     };
     let head = head.strip_prefix(FLOOR).unwrap_or(head);
-    let ours = head.len() == LENGTH && head.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if ours { (Some(head), metadata) } else { (None, None) }
+    // Behind a token that was chosen, what tells its acquisitions apart.
+    let head = if head.len() == PROOF { head.split_once(':').map_or(head, |(token, _)| token) } else { head };
+    if is_token(head) { (Some(head), metadata) } else { (None, None) }
+}
+
+fn is_token(text: &str) -> bool {
+    text.len() == LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether a stored value was written by this library: by a holder who calls those who wait in line. Other programs have tokens
@@ -120,6 +173,32 @@ mod tests {
         assert_eq!(token.as_str().len(), LENGTH);
         assert_eq!(split(token.as_str()), (Some(token.as_str()), None));
         assert!(!format!("{token:?}").contains(token.as_str()));
+    }
+
+    #[test]
+    fn a_chosen_token_proves_one_acquisition() {
+        let text = "0123456789abcdef0123456789abcdef";
+        let (first, second) = (Token::chosen(text).expect("a token"), Token::chosen(text).expect("a token"));
+        assert_eq!((first.as_str(), second.as_str()), (text, text));
+        assert_ne!(first, second);
+        assert_ne!(first.proof(), second.again().proof());
+        assert!(first.proof().starts_with(text) && first.proof().len() == 49);
+        for value in [text.to_owned(), format!("{text} me"), first.proof().to_owned(), format!("{} me", second.proof())]
+        {
+            assert!(first.is_of(&value), "{value}");
+            assert!(Holder::read(&value, Some(&second)).this_process);
+        }
+        // No beginning of another value is taken for it, and neither is what is kept of a lock that was given back.
+        let kept = format!("{FLOOR}{text} me");
+        for other in ["", &text[..31], &format!("{text}0"), &format!("{text}:"), &format!("{text}:0123 me"), &kept] {
+            assert!(!first.is_of(other), "{other}");
+        }
+        for wrong in
+            ["", "foo", &text[..31], &format!("{text}0"), &text.to_uppercase(), "0123456789abcdef0123456789abcde "]
+        {
+            assert_eq!(Token::chosen(wrong), None, "{wrong}");
+        }
+        assert!(!format!("{first:?}").contains(&text[..7]));
     }
 
     #[test]

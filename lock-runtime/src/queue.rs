@@ -146,6 +146,11 @@ impl Queue {
         Some(HeldHere { holder: Holder { metadata, this_process: true }, remaining })
     }
 
+    /// The hold of `key` that this process has won last.
+    pub(crate) fn hold_here(&self, key: &Spot) -> Option<Arc<Hold>> {
+        self.lock().at.get(key)?.held.as_ref()?.hold.upgrade()
+    }
+
     /// The token under which this process last held `key`.
     pub(crate) fn token_here(&self, key: &Spot) -> Option<Token> {
         Some(self.lock().at.get(key)?.held.as_ref()?.token.clone())

@@ -8,6 +8,7 @@ use tracing::{Instrument as _, Span};
 use crate::acquiring::Asking;
 use crate::error::LockError;
 use crate::guard::{LockGuard, checked_ttl};
+use crate::holder::Token;
 use crate::key::LockKey;
 use crate::keys::{Keys, Listed};
 use crate::manager::{LockManager, Shared};
@@ -34,19 +35,25 @@ pub struct LockRequest<Ttl = Duration> {
     metadata: Option<Arc<str>>,
     terms: Terms,
     label: &'static str,
+    token: Result<Option<Box<Token>>, NoToken>,
 }
+
+/// What was chosen as a token cannot be one. It is not kept: it may be somebody's.
+#[derive(Clone, Copy, Debug)]
+struct NoToken;
 
 impl LockRequest<()> {
     /// `manager`: the one to use, or `None` for the current one.
     pub(crate) fn new(manager: Option<LockManager>, keys: Keys) -> Self {
-        Self { manager, keys, ttl: (), wait: None, retry: None, metadata: None, terms: Terms::default(), label: "" }
+        let terms = Terms::default();
+        Self { manager, keys, ttl: (), wait: None, retry: None, metadata: None, terms, label: "", token: Ok(None) }
     }
 
     /// The length of the lease: 10 ms to 30 days, counted in whole milliseconds. If this process dies, the lock is free
     /// after this time.
     pub fn ttl(self, ttl: Duration) -> LockRequest {
-        let Self { manager, keys, ttl: (), wait, retry, metadata, terms, label } = self;
-        LockRequest { manager, keys, ttl, wait, retry, metadata, terms, label }
+        let Self { manager, keys, ttl: (), wait, retry, metadata, terms, label, token } = self;
+        LockRequest { manager, keys, ttl, wait, retry, metadata, terms, label, token }
     }
 }
 
@@ -112,6 +119,25 @@ impl<Ttl> LockRequest<Ttl> {
         self
     }
 
+    /// Locks under this token, and not under a random one: 32 hexadecimal characters in lower case, as those of a version 4 UUID
+    /// or of an earlier [guard](LockGuard::token). For an owner that outlives its process, as a job with an id does: started
+    /// again, it need not wait for the lease of its former self.
+    ///
+    /// A lock that is held under the same token is *taken over*: it is ours at once, whatever its metadata, and keeps at least
+    /// the time that it had. Its earlier holder has lost it: one of the same manager is told at once, any other finds out when it
+    /// extends the lock, gives it back, or asks for its time; **until then it works on, beside the new one**. So a token is for
+    /// one owner that is at work in one place at a time. One for a whole program would let all of its calls in.
+    ///
+    /// Of several keys, those that are held under the token are taken over, and the others taken, all or none.
+    ///
+    /// The token is compared as a whole. Anything else than 32 hexadecimal characters is [`LockError::Invalid`]: of tokens of
+    /// different lengths, one may be the beginning of another. Whoever waits asks every now and then, as for
+    /// [several keys](LockManager::lock_many).
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = Token::chosen(token).map(|token| Some(Box::new(token))).ok_or(NoToken);
+        self
+    }
+
     /// What the call is called in [logs](crate::telemetry), where the key may be one of millions.
     pub fn name(mut self, name: &'static str) -> Self {
         self.label = name;
@@ -170,6 +196,9 @@ impl LockRequest {
         }
         let key = keys.first();
         let invalid = |reason: &'static str| LockError::Invalid { key: key.clone(), reason: reason.into() };
+        let token = self.token.map_err(|NoToken| {
+            invalid("a token is 32 hexadecimal characters in lower case, so that none is the beginning of another")
+        })?;
         let ttl = checked_ttl(&key, self.ttl)?;
         let metadata = self.metadata.unwrap_or_else(holder::this_process);
         if metadata.len() > MAX_METADATA {
@@ -200,7 +229,7 @@ impl LockRequest {
         }
         let started = shared.store.now();
         let key = shared.queue.spot(key);
-        let several = Several::new(&shared, keys);
+        let several = Several::new(&shared, keys, token);
         let asking =
             Asking { shared, key, several, ttl, metadata, terms: self.terms, started, label: self.label, parent };
         let patience = Patience::new(self.wait, self.retry, started);

@@ -1,4 +1,4 @@
-//! Asking for several keys at once. Nobody stands in line for that: see [`Watchers`](crate::watchers::Watchers).
+//! Asking for several keys at once, or under a token that the caller chose. Nobody stands in line for that: see [`Watchers`](crate::watchers::Watchers).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,25 +6,49 @@ use std::time::Duration;
 use crate::acquiring::{Asking, Miss};
 use crate::error::LockError;
 use crate::guard::LockGuard;
+use crate::holder::Token;
 use crate::key::LockKey;
 use crate::keys::Keys;
+use crate::lease::Event;
 use crate::manager::Shared;
 use crate::queue::{HeldHere, Spot};
+use crate::store::Claim;
 use crate::waiting::Patience;
 use crate::watchers::Watch;
 
 /// What is asked for beside a single key.
 pub(crate) struct Several {
-    pub(crate) keys: Arc<[LockKey]>,
+    keys: Arc<[LockKey]>,
     spots: Box<[Spot]>,
+    /// The token that the caller chose.
+    token: Option<Box<Token>>,
 }
 
 impl Several {
-    /// `None`: `keys` is a single one.
-    pub(crate) fn new(shared: &Shared, keys: Keys) -> Option<Box<Self>> {
-        let Keys::Several(keys) = keys else { return None };
+    /// `None`: a single key, under a fresh token.
+    pub(crate) fn new(shared: &Shared, keys: Keys, token: Option<Box<Token>>) -> Option<Box<Self>> {
+        let keys: Arc<[LockKey]> = match keys {
+            Keys::One(_) if token.is_none() => return None,
+            Keys::One(key) => Arc::new([key]),
+            Keys::Several(keys) => keys,
+        };
         let spots = keys.iter().map(|key| shared.queue.spot(key.clone())).collect();
-        Some(Box::new(Self { keys, spots }))
+        Some(Box::new(Self { keys, spots, token }))
+    }
+
+    /// Makes `claim`, which is of the first key, one of all, under the token that was chosen.
+    pub(crate) fn complete(&self, claim: &mut Claim, replaces: &[String]) {
+        claim.keys = self.keys.clone();
+        claim.replaces = replaces.to_vec();
+        if let Some(token) = &self.token {
+            claim.token = token.again();
+        }
+    }
+
+    /// Whether `value` stands in the way, and is to be replaced: it was stored under the token that was chosen. Each key may have
+    /// one of its own. Whoever meets more of them meets somebody who is at the same.
+    pub(crate) fn may_replace(&self, value: &str, replaced: usize) -> bool {
+        self.token.as_ref().is_some_and(|token| token.is_of(value)) && replaced <= self.keys.len()
     }
 }
 
@@ -89,8 +113,25 @@ impl Asking {
         Ok(true)
     }
 
-    /// The first of the keys that this process holds, if it holds any.
+    /// The first of the keys that this process holds, if it holds any; under another token than the one that was chosen.
     fn any_held_here<'a>(&self, several: &'a Several) -> Option<(&'a LockKey, HeldHere)> {
-        several.spots.iter().find_map(|spot| Some((&**spot, self.shared.queue.held_here(spot)?)))
+        let queue = &self.shared.queue;
+        let chosen = several.token.as_ref().map(|token| token.as_str());
+        several.spots.iter().find_map(|spot| {
+            let held = queue.held_here(spot)?;
+            let is_ours = chosen.is_some() && queue.token_here(spot).as_ref().map(Token::as_str) == chosen;
+            (!is_ours).then_some((&**spot, held))
+        })
+    }
+
+    /// The claim took the place of earlier ones under the same token: those of this process have lost theirs.
+    pub(crate) fn end_replaced(&self, several: &Several) {
+        let chosen = several.token.as_ref().map(|token| token.as_str());
+        for spot in &several.spots {
+            let earlier = self.shared.queue.hold_here(spot);
+            if let Some(earlier) = earlier.filter(|earlier| Some(earlier.claim().token.as_str()) == chosen) {
+                earlier.on(Event::NotOurs);
+            }
+        }
     }
 }

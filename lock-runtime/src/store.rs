@@ -259,7 +259,7 @@ impl fmt::Debug for Done {
 pub struct Claim {
     /// The keys, sorted and without duplicates; at least one.
     pub keys: Arc<[LockKey]>,
-    /// The token: fresh for every claim.
+    /// The token: fresh for every claim, or chosen by the caller. What is stored of it is fresh in any case.
     pub token: Token,
     /// What others may read about the holder.
     pub metadata: Arc<str>,
@@ -272,13 +272,28 @@ pub struct Claim {
     /// Asks for a fencing token, by naming the key of the counter that gives it: all claims on a lock name the same one. A
     /// store that keeps its counter elsewhere may take it for a mere yes.
     pub fence: Option<LockKey>,
+    /// Values of earlier claims under the same chosen token, as they were found under the keys. A key that holds one of them
+    /// counts as free; when the claim is taken, it is given the new value, and keeps at least the time that it had. One that
+    /// holds anything else by then does not: so a request that comes late replaces nothing that is newer than it.
+    ///
+    /// A store that takes no notice of this answers that such a key is busy.
+    pub replaces: Vec<String>,
 }
 
 impl Claim {
     /// A claim of one key, with a fresh token. It asks for no fencing token.
     #[must_use]
     pub fn new(key: LockKey, ttl: Duration, metadata: Arc<str>) -> Self {
-        Self { keys: Arc::new([key]), token: Token::fresh(), metadata, ttl, keep_until: None, label: "", fence: None }
+        Self {
+            keys: Arc::new([key]),
+            token: Token::fresh(),
+            metadata,
+            ttl,
+            keep_until: None,
+            label: "",
+            fence: None,
+            replaces: Vec::new(),
+        }
     }
 
     /// The same claim, asking for a fencing token from the counter under `counter`.
@@ -288,7 +303,8 @@ impl Claim {
         self
     }
 
-    /// The value stored under each key: the token, then a space and the metadata, if there is any. Compared as a whole.
+    /// The value stored under each key: the token, then a space and the metadata, if there is any. Behind a token that was
+    /// chosen, a colon and 16 random characters. Compared as a whole.
     #[must_use]
     pub fn value(&self) -> String {
         self.value_parts().concat()
@@ -297,7 +313,7 @@ impl Claim {
     /// What the [value](Claim::value) is put together from.
     pub(crate) fn value_parts(&self) -> [&str; 3] {
         let separator = if self.metadata.is_empty() { "" } else { " " };
-        [self.token.as_str(), separator, &self.metadata]
+        [self.token.proof(), separator, &self.metadata]
     }
 
     /// What is left at `now` of the time for which the keys are kept even if the claim is given back: in whole

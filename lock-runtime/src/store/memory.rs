@@ -87,6 +87,7 @@ impl MemoryStore {
         for key in &*claim.keys {
             match locks.get(key) {
                 Some(Stored { expires: None, .. }) => return Attempt::foreign(key.clone()),
+                Some(Stored { value, .. }) if claim.replaces.contains(value) => {}
                 Some(Stored { value, expires: Some(expires) }) => {
                     let (value, remaining) = (value.clone(), expires.since(sent));
                     return Attempt::busy_at(key.clone(), Some(value), Some(remaining));
@@ -100,8 +101,10 @@ impl MemoryStore {
             let live = locks.len();
             locks.reserve(live + claim.keys.len());
         }
-        let expires = Some(sent.plus(claim.ttl));
         for key in &*claim.keys {
+            // What is replaced keeps the time that it had: its holder may not know yet.
+            let before = locks.get(key).and_then(|stored| stored.expires);
+            let expires = before.max(Some(sent.plus(claim.ttl)));
             locks.insert(key.clone(), Stored { value: claim.value(), expires });
         }
         if claim.fence.is_some() { Attempt::acquired_with_fence(sent, self.raise()) } else { Attempt::acquired(sent) }

@@ -132,7 +132,7 @@ impl RedisStore {
     async fn take(link: &Link, claim: &Claim) -> Result<Attempt, Fault> {
         // Once, before the first request: the script may find that an answer which was lost had already made it ours.
         let sent = boottime();
-        if let ([key], None) = (&*claim.keys, &claim.fence) {
+        if let ([key], None, []) = (&*claim.keys, &claim.fence, &*claim.replaces) {
             let mut command = connection::command("SET", 0);
             command.arg(key.as_str()).arg(ValueOf(claim)).arg("NX").arg("PX").arg(claim.ttl_millis());
             match link.ask(&command).await? {
@@ -332,8 +332,11 @@ fn write_keys(command: &mut Cmd, claim: &Claim) {
 fn write_contender(command: &mut Cmd, claim: &Claim) {
     write_value(command, claim, claim.keys.iter().chain(&claim.fence));
     command.arg(claim.ttl_millis());
-    if claim.fence.is_some() {
-        command.arg("fence");
+    if claim.fence.is_some() || !claim.replaces.is_empty() {
+        command.arg(if claim.fence.is_some() { "fence" } else { "" });
+    }
+    for value in &claim.replaces {
+        command.arg(value);
     }
 }
 

@@ -1,10 +1,12 @@
 -- Takes every key for ARGV[2] ms under the value ARGV[1] if all are free; else says who is in the way. Where ARGV[3] is
--- 'fence', the last key is none of them: it is the counter that the claim's fencing token comes from.
+-- 'fence', the last key is none of them: it is the counter that the claim's fencing token comes from. What follows are values
+-- of earlier claims that this one replaces: their keys count as free.
 -- {1}, or {1, token}: ours. {0, pttl, value, n}: the n-th key is held. {2, n}: it is no lock: another type, or it never expires.
 -- {3}: the counter cannot be raised, since it holds something else; nothing was taken.
 local fenced = ARGV[3] == 'fence'
 local count = fenced and #KEYS - 1 or #KEYS
-local mine = 0
+local mine, replaced, time = 0, {}, {}
+for n = 4, #ARGV do replaced[ARGV[n]] = true end
 for n = 1, count do
   local key = KEYS[n]
   local left = redis.call('PTTL', key)
@@ -16,6 +18,9 @@ for n = 1, count do
       mine = mine + 1
     elseif left == -1 then
       return {2, n}
+    elseif replaced[value] then
+      -- It keeps the time that it had: its holder may not know yet.
+      time[n] = left
     else
       return {0, left, value, n}
     end
@@ -39,6 +44,7 @@ end
 -- Our own value under every key: a repeat of a request whose reply was lost. It must not touch the expiry.
 if mine == count then return ours end
 for n = 1, count do
-  redis.call('SET', KEYS[n], ARGV[1], 'PX', ARGV[2])
+  local ms = math.max(tonumber(ARGV[2]), time[n] or 0)
+  redis.call('SET', KEYS[n], ARGV[1], 'PX', string.format('%.0f', ms))
 end
 return ours
