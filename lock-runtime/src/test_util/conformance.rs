@@ -1,8 +1,9 @@
 //! What every store must do, case by case.
 //!
 //! The cases are those of bsm/redislock's own tests (`BL`) and of behaviour that its users rely on without a test (`BE`),
-//! under the numbers of our specification, and this library's own where it differs on purpose; each such case says so. Those of
-//! fencing tokens (`FE`) are this library's own. A store without tokens passes them by [saying so](Store::fences).
+//! under the numbers of our specification, and this library's own where it differs on purpose; each such case says so. Where a
+//! case has a row, it is one of the edge cases in which bsm/redislock does what nobody would want, and this library does not.
+//! Those of fencing tokens (`FE`) are this library's own. A store without tokens passes them by [saying so](Store::fences).
 //!
 //! Authors of a store implement [`Fixture`] and let [`conformance_tests!`](crate::conformance_tests) write one test for each
 //! case:
@@ -119,6 +120,28 @@ fn assert_about(ttl: Duration, expected: Duration) {
     assert!(ttl.abs_diff(expected) <= Duration::from_secs(1), "{ttl:?} is not about {expected:?}");
 }
 
+/// Tokens of callers' own choice.
+const FOO: &str = "f00f00f00f00f00f00f00f00f00f00f0";
+const BAR: &str = "ba5ba5ba5ba5ba5ba5ba5ba5ba5ba5ba";
+
+/// A lock on several keys, under any token.
+async fn obtain_all(manager: &LockManager, keys: &[&str], ttl: Duration) -> Result<LockGuard, LockError> {
+    manager.lock_many(keys.iter().copied()).ttl(ttl).acquire().await
+}
+
+/// A lock under a token of the caller's own choice.
+async fn obtain_as(manager: &LockManager, token: &str, metadata: &str) -> Result<LockGuard, LockError> {
+    manager.lock(KEY).ttl(HOUR).token(token).metadata(metadata).acquire().await
+}
+
+#[track_caller]
+fn assert_invalid<T>(outcome: Result<T, LockError>) {
+    match outcome {
+        Ok(_) => panic!("what cannot be was done"),
+        Err(error) => assert!(matches!(error, LockError::Invalid { .. }), "{error}"),
+    }
+}
+
 async fn fenced(manager: &LockManager, ttl: Duration) -> LockGuard {
     manager.lock(KEY).ttl(ttl).fence().acquire().await.expect("the lock is free")
 }
@@ -217,6 +240,27 @@ cases! {
         guard.release().await.expect("ours");
     }
 
+    /// BL-04: a token of the caller's own choice: it excludes others, and takes over a lock that is held under it, with whatever
+    /// metadata. The first holder has lost it. On purpose different: a token is 32 characters long, and what is stored has 16 more
+    /// behind a colon: no two acquisitions store the same.
+    bl_04_custom_token(fixture) {
+        let manager = client(&fixture);
+        let first = obtain_as(&manager, FOO, "bar").await.expect("free");
+        assert_eq!((first.token().as_str(), first.metadata()), (FOO, "bar"));
+        let stored = fixture.get(KEY).await.expect("it is there");
+        assert!(stored.starts_with(&format!("{FOO}:")) && stored.ends_with(" bar") && stored.len() == 49 + 4, "{stored}");
+        assert_busy(obtain(&manager, HOUR).await);
+        assert_busy(obtain_as(&manager, BAR, "bar").await);
+        assert_busy(obtain_as(&client(&fixture), BAR, "bar").await);
+        let second = obtain_as(&manager, FOO, "baz").await.expect("held under the same token");
+        assert_eq!((second.token().as_str(), second.metadata()), (FOO, "baz"));
+        assert!(!first.is_held(), "in one process, it is told at once");
+        assert_lost(first.release().await);
+        assert!(second.is_held());
+        second.release().await.expect("ours");
+        assert_eq!(fixture.get(KEY).await, None);
+    }
+
     /// BL-05: retries until a holder's lease is over. (Upstream's test takes two different keys and proves nothing.)
     bl_05_retry_success(fixture) {
         let held = obtained(&client(&fixture), ms(20)).await;
@@ -280,13 +324,65 @@ cases! {
         assert!(guard.remaining() < MINUTE);
     }
 
+    /// BL-10: an extension may have a strategy, and need not use it. On purpose different: `extend` never shortens.
+    bl_10_refresh_retry_success(fixture) {
+        let faults = Faults::new(fixture.store());
+        let guard = obtained(&LockManager::builder(faults.clone()).build(), MINUTE).await;
+        guard.extend_with(HOUR, Retry::linear(ms(20)).limit(3)).await.expect("ours");
+        assert_eq!(faults.count(Operation::Extend), 1);
+        assert_ttl_about(&guard, HOUR).await;
+        assert!(guard.remaining() > MINUTE);
+    }
+
     /// BL-11: a lock that is lost is lost: no retry of its extension, the answer comes at once. (15 ms: ours start at 10.)
     bl_11_refresh_of_a_lost_lock(fixture) {
         let guard = obtained(&client(&fixture), ms(15)).await;
         expired(&fixture).await;
         let started = Instant::now();
         assert_lost(guard.extend(HOUR).await);
+        assert_lost(guard.extend_with(HOUR, Retry::linear(ms(100)).limit(2)).await);
         assert!(started.elapsed() < ms(100), "{:?}", started.elapsed());
+        // Nor where the store is the one to say so.
+        let guard = obtained(&client(&fixture), HOUR).await;
+        fixture.put(KEY, "somebody", Some(HOUR)).await;
+        let started = Instant::now();
+        assert_lost(guard.extend_with(HOUR, Retry::linear(ms(1000)).limit(2)).await);
+        assert!(started.elapsed() < ms(1000), "{:?}", started.elapsed());
+    }
+
+    /// BL-12: an extension rides out trouble that passes.
+    bl_12_refresh_retry_transient_error(fixture) {
+        let faults = Faults::new(fixture.store());
+        let guard = obtained(&LockManager::builder(faults.clone()).build(), MINUTE).await;
+        faults.fail(Operation::Extend, 2);
+        guard.extend_with(HOUR, Retry::linear(ms(5)).limit(5)).await.expect("it passes");
+        assert_eq!(faults.count(Operation::Extend), 3);
+        assert_ttl_about(&guard, HOUR).await;
+        assert!(guard.remaining() > MINUTE);
+    }
+
+    /// BL-13: when the strategy ends, the error is the store's: three attempts for two retries. What does not pass is not asked
+    /// again at all; and however patient the strategy, it ends with the lease.
+    bl_13_refresh_retry_transient_error_exhausted(fixture) {
+        let faults = Faults::new(fixture.store());
+        let manager = LockManager::builder(faults.clone()).build();
+        let guard = obtained(&manager, MINUTE).await;
+        faults.fail_with(Operation::Extend, 10, StoreError::new(StoreErrorKind::Refused, "LOADING"));
+        match guard.extend_with(HOUR, Retry::linear(ms(5)).limit(2)).await {
+            Err(LockError::Unavailable { source, .. }) => assert_eq!(source.to_string(), "LOADING"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(faults.count(Operation::Extend), 3);
+        assert!(guard.is_held(), "an answer that did not come is no loss");
+        faults.fail_with(Operation::Extend, 10, StoreError::new(StoreErrorKind::Denied, "NOPERM"));
+        assert!(guard.extend_with(HOUR, Retry::linear(ms(5))).await.expect_err("denied").is_unavailable());
+        assert_eq!(faults.count(Operation::Extend), 4);
+        guard.release().await.expect("ours");
+        let guard = obtained(&manager, ms(100)).await;
+        faults.fail(Operation::Extend, u64::MAX);
+        let started = Instant::now();
+        assert_lost(guard.extend_with(HOUR, Retry::linear(ms(5))).await);
+        assert!(started.elapsed() < ms(500), "{:?}", started.elapsed());
     }
 
     /// BL-14: an expired lock cannot be extended. (15 ms: ours start at 10.)
@@ -323,6 +419,26 @@ cases! {
         guard.release().await.expect("ours");
     }
 
+    /// BL-18: several keys, all or nothing.
+    bl_18_obtain_multi(fixture) {
+        let manager = client(&fixture);
+        let first = obtain_all(&manager, &["1", "2"], HOUR).await.expect("free");
+        let second = obtain_all(&client(&fixture), &["3", "4"], HOUR).await.expect("free");
+        for manager in [&manager, &client(&fixture)] {
+            assert_busy(obtain_all(manager, &["2", "3"], HOUR).await);
+        }
+        first.release().await.expect("ours");
+        let _single = obtain_all(&manager, &["1"], HOUR).await.expect("free");
+        for manager in [&manager, &client(&fixture)] {
+            let Err(LockError::Busy(busy)) = obtain_all(manager, &["2", "3"], HOUR).await else { panic!("given twice") };
+            assert_eq!(busy.key.as_str(), "3");
+            assert_eq!(fixture.get("2").await, None, "a part was taken");
+        }
+        second.release().await.expect("ours");
+        let guard = obtain_all(&manager, &["3", "2"], HOUR).await.expect("free");
+        assert_eq!(guard.keys().iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["2", "3"]);
+    }
+
     /// BL-24: the example: time left while it is held, extended, and none when it is over; that is no error.
     bl_24_example(fixture) {
         let guard = obtained(&client(&fixture), ms(200)).await;
@@ -343,6 +459,27 @@ cases! {
         held.release().await.expect("ours");
         let guard = waiting.await.expect("no panic").expect("free at the second retry");
         guard.release().await.expect("ours");
+    }
+
+    /// BL-26: the example with a watchdog: the lock is kept for longer than its TTL, and when it is lost, the work is stopped. What
+    /// others have written is left alone.
+    bl_26_example_watchdog(fixture) {
+        let guard = client(&fixture).lock(KEY).ttl(ms(900)).renew().acquire().await.expect("free");
+        let work = sleep(HOUR);
+        let stopped = tokio::select! {
+            () = work => None,
+            cause = guard.lost() => Some(cause),
+            never = async {
+                sleep(ms(1800)).await;
+                assert!(guard.is_held(), "it was not renewed");
+                assert_busy(obtain(&client(&fixture), HOUR).await);
+                fixture.put(KEY, "somebody", Some(HOUR)).await;
+                std::future::pending().await
+            } => never,
+        };
+        assert_eq!(stopped, Some(crate::lease::LostCause::Gone));
+        assert_lost(guard.release().await);
+        assert_eq!(fixture.get(KEY).await.as_deref(), Some("somebody"));
     }
 
     /// BL-27: an explicit wait may be longer than the lease that is asked for.
@@ -407,6 +544,30 @@ cases! {
         guard.release().await.expect("ours");
     }
 
+    /// BE-05: whose lock was taken over under the same token can do nothing to it any more, and it is not disturbed: with other
+    /// metadata, and (on purpose different) with the same.
+    be_05_stale_handle_after_the_token_was_used_again(fixture) {
+        for metadata in ["other", "same"] {
+            let (before, after) = (client(&fixture), client(&fixture));
+            let stale = [(); 4].map(|()| obtain_as(&before, FOO, "same"));
+            for (way, stale) in stale.into_iter().enumerate() {
+                let stale = stale.await.expect("free");
+                let guard = obtain_as(&after, FOO, metadata).await.expect("held under the same token");
+                let value = fixture.get(KEY).await;
+                match way {
+                    0 => assert_lost(stale.release().await),
+                    1 => assert_lost(stale.extend(2 * HOUR).await),
+                    2 => assert_eq!(stale.ttl().await.expect("no error"), Duration::ZERO),
+                    _ => assert_lost(stale.set_ttl(MINUTE).await),
+                }
+                fixture.store().drain().await;
+                assert_eq!(fixture.get(KEY).await, value);
+                assert_ttl_about(&guard, HOUR).await;
+                guard.release().await.expect("ours");
+            }
+        }
+    }
+
     /// BE-06: giving back twice: the second time it is not ours, and nothing happens. (A guard can only be released once; this
     /// is the store's own operation.)
     be_06_double_release(fixture) {
@@ -459,6 +620,189 @@ cases! {
         guard.release().await.expect("ours");
     }
 
+    /// BE-10, row 1: a TTL that rounds to nothing would delete the key, and one of 10 ms is the least that there is. Upstream says
+    /// that it is held.
+    be_10_row_01_a_ttl_of_nothing(fixture) {
+        let faults = Faults::new(fixture.store());
+        let manager = LockManager::builder(faults.clone()).build();
+        let nothing = [Duration::ZERO, Duration::from_micros(999), ms(9)];
+        for ttl in nothing {
+            assert_invalid(obtain(&manager, ttl).await);
+            assert_invalid(obtain_all(&manager, &["1", "2"], ttl).await);
+        }
+        assert_eq!(faults.count(Operation::Acquire), 0);
+        let guard = obtained(&manager, HOUR).await;
+        for ttl in nothing {
+            assert_invalid(guard.extend(ttl).await);
+            assert_invalid(guard.extend_with(ttl, Retry::none()).await);
+            assert_invalid(guard.set_ttl(ttl).await);
+        }
+        assert_eq!(faults.count(Operation::Extend), 0);
+        guard.release().await.expect("ours");
+    }
+
+    /// BE-10, row 2: a token that is the beginning of another does not open its lock. Upstream's does.
+    be_10_row_02_a_token_that_begins_like_another(fixture) {
+        let manager = client(&fixture);
+        let _held = obtain_as(&manager, FOO, "bar").await.expect("free");
+        for beginning in ["f00", &FOO[..31], &format!("{FOO}0"), &FOO.to_uppercase(), &format!("{FOO}:")] {
+            assert_invalid(obtain_as(&client(&fixture), beginning, "bar").await);
+        }
+        for other in [format!("{FOO}0"), format!("{FOO}bar"), format!("{FOO}: bar"), format!("x{FOO}")] {
+            fixture.put(KEY, &other, Some(HOUR)).await;
+            assert_busy(obtain_as(&client(&fixture), FOO, "bar").await);
+            assert_eq!(fixture.get(KEY).await, Some(other));
+        }
+    }
+
+    /// BE-10, row 3: an empty token is none. Upstream makes one.
+    be_10_row_03_an_empty_token(fixture) {
+        assert_invalid(obtain_as(&client(&fixture), "", "bar").await);
+        assert_eq!(fixture.get(KEY).await, None);
+    }
+
+    /// Row 4: with one key held under the token and the other free, both are taken. Upstream refuses, and refuses for ever if the
+    /// holder has crashed. With one of them held by somebody else, nothing changes.
+    row_04_some_keys_held_under_the_token(fixture) {
+        let all = |manager: &LockManager, keys: &[&str]| {
+            manager.lock_many(keys.iter().copied()).ttl(HOUR).token(FOO).acquire()
+        };
+        let first = all(&client(&fixture), &["1"]).await.expect("free");
+        let manager = client(&fixture);
+        let both = all(&manager, &["1", "2"]).await.expect("held under the same token, and free");
+        assert_lost(first.release().await);
+        assert_ttl_about(&both, HOUR).await;
+        let subset = all(&manager, &["2"]).await.expect("held under the same token");
+        assert!(!both.is_held());
+        fixture.store().drain().await;
+        assert_eq!(fixture.get("1").await, None, "a part of a lock is no lock");
+        let other = obtain_all(&client(&fixture), &["3"], HOUR).await.expect("free");
+        let Err(LockError::Busy(busy)) = all(&client(&fixture), &["1", "2", "3"]).await else { panic!("given twice") };
+        assert_eq!(busy.key.as_str(), "3");
+        assert_eq!(fixture.get("1").await, None);
+        subset.release().await.expect("it was not touched");
+        other.release().await.expect("ours");
+    }
+
+    /// Row 5: a key that is named twice is named once.
+    row_05_the_same_key_twice(fixture) {
+        let guard = obtain_all(&client(&fixture), &["1", "2", "1"], HOUR).await.expect("free");
+        assert_eq!(guard.keys().len(), 2);
+        guard.extend(2 * HOUR).await.expect("ours");
+        assert_ttl_about(&guard, 2 * HOUR).await;
+        guard.release().await.expect("ours");
+    }
+
+    /// BE-10, row 6: no keys are no lock. Upstream sends a script that fails.
+    be_10_row_06_no_keys(fixture) {
+        let faults = Faults::new(fixture.store());
+        assert_invalid(obtain_all(&LockManager::builder(faults.clone()).build(), &[], HOUR).await);
+        assert_eq!(faults.count(Operation::Acquire), 0);
+    }
+
+    /// Row 8: a held key that somebody made permanent: it has no time of its own, is held all the same, is given its time back by
+    /// the next extension, and is deleted when it is given back. (Upstream leaves it at the first.)
+    row_08_a_held_key_without_expiry(fixture) {
+        let guard = obtained(&client(&fixture), HOUR).await;
+        let value = fixture.get(KEY).await.expect("it is there");
+        fixture.put(KEY, &value, None).await;
+        assert_eq!(guard.ttl().await.expect("no error"), Duration::ZERO);
+        assert!(guard.is_held());
+        guard.extend(HOUR).await.expect("ours");
+        assert_about(fixture.time_left(KEY).await.expect("it ends again"), HOUR);
+        fixture.put(KEY, &value, None).await;
+        guard.release().await.expect("ours");
+        assert_eq!(fixture.get(KEY).await, None);
+    }
+
+    /// Row 9: the same for one of several keys. Upstream shows the time of the other one.
+    row_09_one_of_several_keys_without_expiry(fixture) {
+        let guard = obtain_all(&client(&fixture), &["1", "2"], HOUR).await.expect("free");
+        let value = fixture.get("2").await.expect("it is there");
+        fixture.put("2", &value, None).await;
+        assert_eq!(guard.ttl().await.expect("no error"), Duration::ZERO);
+        guard.extend(HOUR).await.expect("ours");
+        assert_ttl_about(&guard, HOUR).await;
+        assert_about(fixture.time_left("2").await.expect("it ends again"), HOUR);
+        guard.release().await.expect("ours");
+    }
+
+    /// Row 10: other metadata under the same token: see [BE-05](be_05_stale_handle_after_the_token_was_used_again). Here: through
+    /// one manager, where the first is told at once, and what it had beside is given back.
+    row_10_other_metadata_under_the_same_token(fixture) {
+        let manager = client(&fixture);
+        let first = manager.lock_many([KEY, "beside"]).ttl(HOUR).token(FOO).metadata("a").acquire().await.expect("free");
+        let watch = first.watch();
+        let second = obtain_as(&manager, FOO, "b").await.expect("held under the same token");
+        assert!(!watch.is_held());
+        fixture.store().drain().await;
+        assert_eq!(fixture.get("beside").await, None);
+        drop(first);
+        fixture.store().drain().await;
+        assert_ttl_about(&second, HOUR).await;
+        assert_busy(obtain(&manager, HOUR).await);
+        second.release().await.expect("ours");
+    }
+
+    /// Row 11: taken over under the same token, a lock is never shortened: its first holder may not know yet. Upstream's is. And
+    /// the lease is counted for what was asked for, not for what is left.
+    row_11_the_same_token_never_shortens(fixture) {
+        let first = obtain_as(&client(&fixture), FOO, "bar").await.expect("free");
+        let request = client(&fixture).lock(KEY).token(FOO);
+        let second = request.clone().ttl(MINUTE).acquire().await.expect("held under the same token");
+        assert!(second.remaining() <= MINUTE);
+        assert_about(fixture.time_left(KEY).await.expect("it is there"), HOUR);
+        drop(first);
+        second.set_ttl(MINUTE).await.expect("ours");
+        let third = request.ttl(2 * HOUR).acquire().await.expect("held under the same token");
+        assert_ttl_about(&third, 2 * HOUR).await;
+        assert!(third.remaining() > HOUR);
+    }
+
+    /// BE-10, row 12: of several keys one is gone. Its release says so, and frees those that are left; upstream's leaves them
+    /// locked. So does everything else by which it becomes known.
+    be_10_row_12_one_of_several_keys_is_gone(fixture) {
+        for way in 0..4 {
+            let guard = obtain_all(&client(&fixture), &["1", "2", "3"], HOUR).await.expect("free");
+            fixture.put("2", "somebody", Some(HOUR)).await;
+            match way {
+                0 => assert_lost(guard.extend(2 * HOUR).await),
+                1 => assert_eq!(guard.ttl().await.expect("no error"), Duration::ZERO),
+                2 => assert_lost(guard.set_ttl(MINUTE).await),
+                _ => assert_lost(guard.release().await),
+            }
+            let started = Instant::now();
+            while fixture.get("1").await.is_some() || fixture.get("3").await.is_some() {
+                assert!(started.elapsed() < ms(5000), "way {way}: they are still there");
+                sleep(ms(1)).await;
+            }
+            assert_eq!(fixture.get("2").await.as_deref(), Some("somebody"));
+            fixture.put("2", "", Some(ms(1))).await;
+            let started = Instant::now();
+            while fixture.get("2").await.is_some() {
+                assert!(started.elapsed() < MINUTE, "the key does not expire");
+                sleep(ms(1)).await;
+            }
+        }
+    }
+
+    /// BE-10, row 13: a TTL without end is refused before anything is sent. Upstream's leaves a lock for ever.
+    be_10_row_13_a_ttl_without_end(fixture) {
+        let faults = Faults::new(fixture.store());
+        let manager = LockManager::builder(faults.clone()).build();
+        let (end, most) = (Duration::MAX, Duration::from_secs(30 * 24 * 60 * 60));
+        for ttl in [end, ms(u64::MAX), most + ms(1)] {
+            assert_invalid(obtain(&manager, ttl).await);
+            assert_invalid(obtain_all(&manager, &["1", "2"], ttl).await);
+        }
+        assert_eq!(faults.count(Operation::Acquire), 0);
+        let guard = obtain_all(&manager, &["1", "2"], most).await.expect("the most that there is");
+        assert_ttl_about(&guard, most).await;
+        assert_invalid(guard.extend(end).await);
+        assert_invalid(guard.set_ttl(end).await);
+        guard.release().await.expect("ours");
+    }
+
     /// BE-11: a strategy has no memory: every acquisition starts it afresh. (Upstream's counts on.)
     be_11_a_strategy_is_fresh_for_every_call(fixture) {
         let _held = obtained(&client(&fixture), HOUR).await;
@@ -484,6 +828,32 @@ cases! {
         sleep(ms(100)).await;
         assert_eq!(faults.count(Operation::Acquire), asked);
         assert_eq!(fixture.get(KEY).await, None);
+    }
+
+    /// BE-13: an extension changes the time and nothing else. (Upstream ignores the metadata and the token that it may be given;
+    /// ours takes none.)
+    be_13_an_extension_changes_the_time_alone(fixture) {
+        let guard = obtain_as(&client(&fixture), FOO, "bar").await.expect("free");
+        let value = fixture.get(KEY).await;
+        guard.extend(2 * HOUR).await.expect("ours");
+        guard.extend_with(3 * HOUR, Retry::none()).await.expect("ours");
+        guard.set_ttl(HOUR).await.expect("ours");
+        assert_eq!(fixture.get(KEY).await, value);
+        assert_eq!((guard.token().as_str(), guard.metadata()), (FOO, "bar"));
+        guard.release().await.expect("ours");
+    }
+
+    /// BE-14: the time of several keys is the least of theirs. An extension is for all of them.
+    be_14_ttl_of_several_keys(fixture) {
+        let guard = obtain_all(&client(&fixture), &["1", "2", "3"], HOUR).await.expect("free");
+        assert_ttl_about(&guard, HOUR).await;
+        let value = fixture.get("3").await.expect("it is there");
+        fixture.put("3", &value, Some(MINUTE)).await;
+        assert_ttl_about(&guard, MINUTE).await;
+        guard.extend(2 * HOUR).await.expect("ours");
+        for key in ["1", "2", "3"] {
+            assert_about(fixture.time_left(key).await.expect("it is there"), 2 * HOUR);
+        }
     }
 
     /// FE-01: tokens rise from holder to holder: those of one client, of several, and of a client that has just come. A store
