@@ -54,3 +54,43 @@ lock_runtime::conformance_tests!(
     #[tokio::test]
     Redis
 );
+
+/// Row 14 of the edge cases: answers that say nothing look different under RESP3, and mean the same.
+mod resp3 {
+    use super::{Duration, Fixture, Redis, RedisStore};
+
+    struct Resp3(Redis);
+
+    impl Fixture for Resp3 {
+        type Store = RedisStore;
+
+        async fn new() -> Self {
+            Self(Redis::new().await)
+        }
+
+        fn store(&self) -> RedisStore {
+            RedisStore::open(&format!("{}?protocol=resp3", self.0.server.url())).expect("a good URL")
+        }
+
+        async fn put(&self, key: &str, value: &str, ttl: Option<Duration>) {
+            self.0.put(key, value, ttl).await;
+        }
+
+        async fn get(&self, key: &str) -> Option<String> {
+            self.0.get(key).await
+        }
+
+        async fn time_left(&self, key: &str) -> Option<Duration> {
+            self.0.time_left(key).await
+        }
+
+        async fn forget(&self) {
+            self.0.forget().await;
+        }
+    }
+
+    lock_runtime::conformance_tests!(
+        #[tokio::test]
+        Resp3
+    );
+}

@@ -42,6 +42,7 @@
 //! ```
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -123,6 +124,12 @@ fn assert_about(ttl: Duration, expected: Duration) {
 /// Tokens of callers' own choice.
 const FOO: &str = "f00f00f00f00f00f00f00f00f00f00f0";
 const BAR: &str = "ba5ba5ba5ba5ba5ba5ba5ba5ba5ba5ba";
+
+/// A client, and its store, to wait for what it does in the background.
+fn client_and_store<F: Fixture>(fixture: &F) -> (LockManager, Arc<F::Store>) {
+    let store = Arc::new(fixture.store());
+    (LockManager::builder(store.clone()).build(), store)
+}
 
 /// A lock on several keys, under any token.
 async fn obtain_all(manager: &LockManager, keys: &[&str], ttl: Duration) -> Result<LockGuard, LockError> {
@@ -548,7 +555,7 @@ cases! {
     /// metadata, and (on purpose different) with the same.
     be_05_stale_handle_after_the_token_was_used_again(fixture) {
         for metadata in ["other", "same"] {
-            let (before, after) = (client(&fixture), client(&fixture));
+            let ((before, its_store), after) = (client_and_store(&fixture), client(&fixture));
             let stale = [(); 4].map(|()| obtain_as(&before, FOO, "same"));
             for (way, stale) in stale.into_iter().enumerate() {
                 let stale = stale.await.expect("free");
@@ -560,7 +567,7 @@ cases! {
                     2 => assert_eq!(stale.ttl().await.expect("no error"), Duration::ZERO),
                     _ => assert_lost(stale.set_ttl(MINUTE).await),
                 }
-                fixture.store().drain().await;
+                its_store.drain().await;
                 assert_eq!(fixture.get(KEY).await, value);
                 assert_ttl_about(&guard, HOUR).await;
                 guard.release().await.expect("ours");
@@ -668,13 +675,13 @@ cases! {
             manager.lock_many(keys.iter().copied()).ttl(HOUR).token(FOO).acquire()
         };
         let first = all(&client(&fixture), &["1"]).await.expect("free");
-        let manager = client(&fixture);
+        let (manager, store) = client_and_store(&fixture);
         let both = all(&manager, &["1", "2"]).await.expect("held under the same token, and free");
         assert_lost(first.release().await);
         assert_ttl_about(&both, HOUR).await;
         let subset = all(&manager, &["2"]).await.expect("held under the same token");
         assert!(!both.is_held());
-        fixture.store().drain().await;
+        store.drain().await;
         assert_eq!(fixture.get("1").await, None, "a part of a lock is no lock");
         let other = obtain_all(&client(&fixture), &["3"], HOUR).await.expect("free");
         let Err(LockError::Busy(busy)) = all(&client(&fixture), &["1", "2", "3"]).await else { panic!("given twice") };
@@ -730,15 +737,15 @@ cases! {
     /// Row 10: other metadata under the same token: see [BE-05](be_05_stale_handle_after_the_token_was_used_again). Here: through
     /// one manager, where the first is told at once, and what it had beside is given back.
     row_10_other_metadata_under_the_same_token(fixture) {
-        let manager = client(&fixture);
+        let (manager, store) = client_and_store(&fixture);
         let first = manager.lock_many([KEY, "beside"]).ttl(HOUR).token(FOO).metadata("a").acquire().await.expect("free");
         let watch = first.watch();
         let second = obtain_as(&manager, FOO, "b").await.expect("held under the same token");
         assert!(!watch.is_held());
-        fixture.store().drain().await;
+        store.drain().await;
         assert_eq!(fixture.get("beside").await, None);
         drop(first);
-        fixture.store().drain().await;
+        store.drain().await;
         assert_ttl_about(&second, HOUR).await;
         assert_busy(obtain(&manager, HOUR).await);
         second.release().await.expect("ours");
