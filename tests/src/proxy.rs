@@ -285,10 +285,29 @@ impl Proxy {
     /// Sets how every connection behaves from now on, those that are yet to come included.
     pub fn conduct_all(&self, way: Way, conduct: Conduct) {
         let order = self.order(conduct);
+        self.order_all(way, &order);
+    }
+
+    fn order_all(&self, way: Way, order: &Order) {
         *lock(&self.shared.at_first) = Some((way, order.clone()));
         for connection in &*lock(&self.shared.connections) {
             connection.behave(way, order.clone());
         }
+    }
+
+    /// As [`conduct_all`](Self::conduct_all), where it is no mistake if it has no effect. Counts the effects.
+    #[must_use]
+    pub fn try_conduct_all(&self, way: Way, conduct: Conduct) -> Count {
+        let order = Order { conduct, effects: Count::default() };
+        self.order_all(way, &order);
+        order.effects
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        let connections = lock(&self.shared.connections);
+        connections.iter().filter(|connection| connection.open.load(Ordering::Acquire)).count()
     }
 
     /// From the next message on that `matches`, its connection has this conduct on this way. A reply is known by the words of

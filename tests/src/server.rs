@@ -194,6 +194,20 @@ impl RedisServer {
     /// When it does not start, or somebody else took the port in the meantime.
     pub fn restart_empty(&mut self) {
         self.process.kill();
+        // Its supervisor has removed it, if nothing was in it.
+        if self.directory.path().exists() {
+            fs::remove_dir_all(self.directory.path()).expect("what it has written");
+        }
+        self.restart();
+    }
+
+    /// Starts a killed server again, on the same port and with what it has written (`--appendonly yes`).
+    ///
+    /// # Panics
+    ///
+    /// As [`restart_empty`](Self::restart_empty).
+    pub fn restart(&mut self) {
+        self.process.kill();
         fs::create_dir_all(self.directory.path()).expect("its directory again");
         let mut process = self.options.spawn(self.port, &self.directory);
         let ready = self.options.wait_until_ready(self.port, &mut process, Instant::now() + START);

@@ -1,0 +1,247 @@
+//! Does what the schedule says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lock_tests::{Admin, Conduct, Count, Process, Proxy, RedisServer, Way, eventually_blocking, machine_time};
+
+use crate::history::DataLoss;
+use crate::key_name;
+use crate::schedule::{Fault, Step};
+use crate::worker::Orders;
+
+/// How long connections may take to close, and keys to be looked for.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A worker's place, and who is in it.
+pub(crate) struct Place {
+    pub(crate) process: Process,
+    /// The nemesis has killed it, and has not put another in its place yet.
+    pub(crate) vacant: bool,
+    pub(crate) orders: Orders,
+    /// What is still to be read of those who were here before.
+    pub(crate) dead: Vec<Orders>,
+}
+
+/// Everything that faults befall.
+pub(crate) struct Scene {
+    pub(crate) program: PathBuf,
+    pub(crate) server: Mutex<RedisServer>,
+    pub(crate) places: Vec<Mutex<Place>>,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) data_losses: Mutex<Vec<DataLoss>>,
+    /// How often each fault had an effect.
+    pub(crate) fired: Mutex<BTreeMap<Fault, u64>>,
+    pub(crate) over: Over,
+}
+
+/// Tells that the run is over.
+#[derive(Default)]
+pub(crate) struct Over {
+    told: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Over {
+    pub(crate) fn tell(&self) {
+        *lock(&self.told) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until then; `true` when the run is over before.
+    fn rest_until(&self, then: Instant) -> bool {
+        let mut told = lock(&self.told);
+        while !*told {
+            let left = then.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            told = self.changed.wait_timeout(told, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *told
+    }
+
+    fn rest(&self, time: Duration) {
+        self.rest_until(Instant::now() + time);
+    }
+}
+
+impl Scene {
+    /// Does all of `steps`, one after the other, and mends what it has broken.
+    pub(crate) fn run(&self, steps: &[Step], started: Instant) {
+        for step in steps {
+            if self.over.rest_until(started + step.at) {
+                return;
+            }
+            if self.inflict(step) {
+                *lock(&self.fired).entry(step.fault).or_default() += 1;
+            }
+        }
+    }
+
+    /// Whether it had an effect.
+    fn inflict(&self, &Step { fault, target, lasting, delay, .. }: &Step) -> bool {
+        match fault {
+            Fault::ClientStopped => self.stop_client(target, lasting),
+            Fault::ClientKilled => self.kill_client(target, lasting),
+            Fault::ConnectionsCut => self.misconduct(target, Way::Requests, Conduct::Cut, lasting),
+            Fault::RequestsLost => self.misconduct(target, Way::Requests, Conduct::Drop, lasting),
+            Fault::RepliesLost => self.misconduct(target, Way::Replies, Conduct::Drop, lasting),
+            Fault::HalfClosed => self.misconduct(target, Way::Replies, Conduct::HalfClose, lasting),
+            Fault::RequestsDelayed => self.delay(target, Way::Requests, delay, lasting),
+            Fault::RepliesDelayed => self.delay(target, Way::Replies, delay, lasting),
+            Fault::ServerStopped => self.stop_server(lasting),
+            Fault::ServerRestarted => self.restart(lasting),
+            Fault::DataLost => self.losing_data(None, || self.restart_empty(lasting)),
+            Fault::ConnectionsKilled => {
+                self.admin().command::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]) > 0
+            }
+            Fault::ConnectionKilled => self.kill_one_connection(target),
+            Fault::ScriptsForgotten => {
+                self.admin().forget_scripts();
+                true
+            }
+            Fault::KeyDeleted => self.losing_data(Some(target), || self.delete(target, lasting)),
+            Fault::KeyStolen => self.losing_data(Some(target), || self.steal(target, lasting)),
+            Fault::ClientsPaused => self.pause_clients(target, lasting),
+        }
+    }
+
+    /// The loss is written down before it happens: nobody is to see its consequences before its name.
+    fn losing_data(&self, key: Option<usize>, lose: impl FnOnce() -> bool) -> bool {
+        let index = {
+            let mut losses = lock(&self.data_losses);
+            losses.push(DataLoss { key, from: machine_time(), until: None });
+            losses.len() - 1
+        };
+        let lost = lose();
+        lock(&self.data_losses)[index].until = Some(machine_time());
+        lost
+    }
+
+    fn admin(&self) -> Admin {
+        lock(&self.server).admin()
+    }
+
+    fn stop_client(&self, place: usize, lasting: Duration) -> bool {
+        lock(&self.places[place]).process.pause();
+        self.over.rest(lasting);
+        lock(&self.places[place]).process.resume();
+        true
+    }
+
+    fn kill_client(&self, place: usize, lasting: Duration) -> bool {
+        {
+            let mut place = lock(&self.places[place]);
+            place.vacant = true;
+            place.process.kill();
+        }
+        self.over.rest(lasting);
+        let mut place = lock(&self.places[place]);
+        let mut orders = place.orders.clone();
+        orders.life += 1;
+        let dead = std::mem::replace(&mut place.orders, orders);
+        place.dead.push(dead);
+        place.process = start(&self.program, &place.orders);
+        place.vacant = false;
+        true
+    }
+
+    /// Behaves badly towards one worker for a while. A connection on which something was lost is not used any more: what comes
+    /// later would be taken for the answer to what is missing, and no TCP connection does that.
+    fn misconduct(&self, place: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
+        let proxy = &self.proxies[place];
+        let effects = proxy.try_conduct_all(way, conduct);
+        self.over.rest(lasting);
+        let cut = proxy.try_conduct_all(Way::Requests, Conduct::Cut);
+        eventually_blocking("all connections are closed", SOON, || proxy.open_connections() == 0);
+        for way in [Way::Requests, Way::Replies] {
+            proxy.conduct_all(way, Conduct::Pass);
+        }
+        happened(&effects) || (conduct == Conduct::Cut && happened(&cut))
+    }
+
+    fn delay(&self, place: usize, way: Way, delay: Duration, lasting: Duration) -> bool {
+        let effects = self.proxies[place].try_conduct_all(way, Conduct::Delay(delay));
+        self.over.rest(lasting);
+        self.proxies[place].conduct_all(way, Conduct::Pass);
+        happened(&effects)
+    }
+
+    fn stop_server(&self, lasting: Duration) -> bool {
+        lock(&self.server).pause();
+        self.over.rest(lasting);
+        lock(&self.server).resume();
+        true
+    }
+
+    fn restart(&self, lasting: Duration) -> bool {
+        lock(&self.server).kill();
+        self.over.rest(lasting);
+        lock(&self.server).restart();
+        true
+    }
+
+    fn restart_empty(&self, lasting: Duration) -> bool {
+        lock(&self.server).kill();
+        self.over.rest(lasting);
+        lock(&self.server).restart_empty();
+        true
+    }
+
+    fn kill_one_connection(&self, number: usize) -> bool {
+        let mut admin = self.admin();
+        let own: u64 = admin.command(&["CLIENT", "ID"]);
+        let clients: String = admin.command(&["CLIENT", "LIST", "TYPE", "normal"]);
+        let ids = clients.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse::<u64>().ok());
+        let ids: Vec<_> = ids.filter(|id| *id != own).collect();
+        // It may be gone by itself since.
+        !ids.is_empty() && {
+            let id = ids[number % ids.len()].to_string();
+            admin.command::<u64>(&["CLIENT", "KILL", "ID", &id]) > 0
+        }
+    }
+
+    /// Deletes a lock as soon as somebody holds it.
+    fn delete(&self, key: usize, within: Duration) -> bool {
+        let (mut admin, until) = (self.admin(), Instant::now() + within);
+        loop {
+            if admin.delete(&key_name(key)) {
+                return true;
+            }
+            if Instant::now() >= until || self.over.rest_until(Instant::now() + Duration::from_millis(2)) {
+                return false;
+            }
+        }
+    }
+
+    /// Writes over whatever is there. Nobody gives this lock back.
+    fn steal(&self, key: usize, lasting: Duration) -> bool {
+        self.admin().set(&key_name(key), "somebody else's", &["PX", &lasting.as_millis().to_string()]);
+        true
+    }
+
+    fn pause_clients(&self, number: usize, lasting: Duration) -> bool {
+        let whom = if number % 2 == 0 { "ALL" } else { "WRITE" };
+        self.admin().command::<()>(&["CLIENT", "PAUSE", &lasting.as_millis().to_string(), whom]);
+        // An answer is the end of it.
+        self.over.rest(lasting);
+        true
+    }
+}
+
+fn happened(count: &Count) -> bool {
+    count.times() > 0
+}
+
+/// Starts a worker.
+pub(crate) fn start(program: &PathBuf, orders: &Orders) -> Process {
+    Process::spawn(Command::new(program).args(orders.to_arguments()))
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,277 @@
+//! The store of the workers: the real one, with a note of what the library does with it; or a broken one, for the controls.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lock_runtime::store::redis::RedisStore;
+use lock_runtime::store::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture};
+use lock_runtime::{Background, LockKey, Moment, SetupError, StoreError, StoreErrorKind};
+use lock_tests::machine_time;
+use redis::{Client, RedisError, cmd};
+
+/// What is wrong with a store: each is a bug that somebody has shipped, and has to fail the soak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// Gives back by `DEL`, whoever holds the lock by now.
+    BareDelete,
+    /// Counts leases from the answer and not from the request.
+    LeaseFromReply,
+    /// One token for the whole process, and not one for each hold.
+    TokenReused,
+    /// A clock that loses a third of the time.
+    SlowClock,
+    /// Renews by `SET`, whoever holds the lock by now.
+    RenewalSets,
+    /// Always the same fencing token.
+    ConstantFence,
+    /// The key outlives its lease by far.
+    LongKey,
+}
+
+impl Broken {
+    /// Every one, by the name that the command line knows.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("bare-delete", Self::BareDelete),
+        ("lease-from-reply", Self::LeaseFromReply),
+        ("token-reused", Self::TokenReused),
+        ("slow-clock", Self::SlowClock),
+        ("renewal-sets", Self::RenewalSets),
+        ("constant-fence", Self::ConstantFence),
+        ("long-key", Self::LongKey),
+    ];
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL.iter().find(|(_, broken)| broken == self).map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for Broken {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, broken)| *broken);
+        known.ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|(name, _)| *name).collect();
+            format!("`{text}` is not one of {}", names.join(", "))
+        })
+    }
+}
+
+thread_local! {
+    /// When the library looked at the clock last, on this thread, before it polled a body.
+    static LOOK: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// When the library looked at the clock, on this thread and since this was asked last.
+pub(crate) fn take_look() -> Option<Duration> {
+    LOOK.take()
+}
+
+/// When an acquisition was under way: before its request was sent, and when its answer was there.
+pub(crate) type Won = (Duration, Duration);
+
+/// A [`RedisStore`] that is watched. A cheap clone of a handle.
+#[derive(Clone)]
+pub struct Watched {
+    store: RedisStore,
+    broken: Option<Broken>,
+    /// For what a store that is not broken would not do.
+    raw: Client,
+    /// The claim whose token is used again and again.
+    reused: Arc<Claim>,
+    started: Duration,
+    won: Arc<Mutex<HashMap<String, Won>>>,
+}
+
+impl Watched {
+    /// A store at `url`.
+    ///
+    /// # Errors
+    ///
+    /// When the URL cannot be understood.
+    pub fn open(url: &str, broken: Option<Broken>) -> Result<Self, SetupError> {
+        let raw = Client::open(url).expect("a URL of our own");
+        let reused = Claim::new("reused".into(), Duration::from_secs(1), "".into());
+        Ok(Self {
+            store: RedisStore::open(url)?,
+            broken,
+            raw,
+            reused: Arc::new(reused),
+            started: machine_time(),
+            won: Arc::default(),
+        })
+    }
+
+    /// When the claim with this token was won.
+    pub(crate) fn won(&self, token: &str) -> Option<Won> {
+        self.won.lock().unwrap_or_else(PoisonError::into_inner).get(token).copied()
+    }
+
+    fn forget(&self, claim: &Claim) {
+        self.won.lock().unwrap_or_else(PoisonError::into_inner).remove(claim.token.as_str());
+    }
+
+    fn is(&self, broken: Broken) -> bool {
+        self.broken == Some(broken)
+    }
+
+    /// The claim as the server is shown it.
+    fn shown(&self, claim: &Claim) -> Claim {
+        let mut shown = claim.clone();
+        if self.is(Broken::TokenReused) {
+            shown.token = self.reused.token.clone();
+        }
+        shown
+    }
+
+    /// The moment that a slow clock would have shown then.
+    fn clock(&self, moment: Moment) -> Moment {
+        if !self.is(Broken::SlowClock) {
+            return moment;
+        }
+        let gone = moment.since_origin().saturating_sub(self.started);
+        Moment::from_origin(self.started + gone * 2 / 3)
+    }
+
+    /// Sends one command on a connection of its own.
+    async fn raw(&self, words: Vec<String>) -> Result<i64, StoreError> {
+        let client = self.raw.clone();
+        let told = tokio::task::spawn_blocking(move || {
+            let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
+            connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+            let (name, arguments) = words.split_first().expect("a command");
+            // Not every answer is a number.
+            let answer: redis::Value = cmd(name).arg(arguments).query(&mut connection)?;
+            Ok::<_, RedisError>(if let redis::Value::Int(number) = answer { number } else { 0 })
+        });
+        let unanswered = |text: String| StoreError::new(StoreErrorKind::Connection, text);
+        let told = told.await.map_err(|error| unanswered(error.to_string()))?;
+        told.map_err(|error| unanswered(error.to_string()))
+    }
+
+    async fn delete(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let keys = claim.keys.iter().map(|key| key.as_str().to_owned());
+        Ok(self.raw(["DEL".to_owned()].into_iter().chain(keys).collect()).await? > 0)
+    }
+
+    /// Writes the claim's value, whatever is there.
+    async fn set(&self, claim: &Claim, ttl: Duration) -> Result<bool, StoreError> {
+        let (key, ttl) = (claim.keys[0].as_str().to_owned(), ttl.as_millis().to_string());
+        self.raw(vec!["SET".to_owned(), key, claim.value(), "PX".to_owned(), ttl]).await?;
+        Ok(true)
+    }
+
+    async fn take(&self, claim: &Claim) -> Result<Attempt, StoreError> {
+        let before = machine_time();
+        let attempt = self.store.acquire(&self.shown(claim)).await?;
+        let Attempt::Acquired { sent, fence, .. } = attempt else { return Ok(attempt) };
+        let won = (before, machine_time());
+        self.won.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.token.as_str().to_owned(), won);
+        let sent = if self.is(Broken::LeaseFromReply) { self.now() } else { self.clock(sent) };
+        if self.is(Broken::LongKey) {
+            let key = claim.keys[0].as_str().to_owned();
+            self.raw(vec!["PEXPIRE".to_owned(), key, "60000".to_owned()]).await?;
+        }
+        Ok(match fence {
+            Some(_) if self.is(Broken::ConstantFence) => Attempt::acquired_with_fence(sent, 1),
+            Some(fence) => Attempt::acquired_with_fence(sent, fence),
+            None => Attempt::acquired(sent),
+        })
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("store", &self.store).field("broken", &self.broken).finish_non_exhaustive()
+    }
+}
+
+impl Store for Watched {
+    fn now(&self) -> Moment {
+        // Before the real look: a body that is polled by it is polled later than this.
+        LOOK.set(Some(machine_time()));
+        self.clock(self.store.now())
+    }
+
+    fn fences(&self) -> bool {
+        true
+    }
+
+    fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
+        Box::pin(self.take(claim))
+    }
+
+    fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let shown = self.shown(claim);
+            self.store.extend(&shown, ttl, extension).await
+        })
+    }
+
+    fn renew<'a>(&'a self, renewals: &'a [Renewal<'a>], within: Duration) -> RenewFuture<'a> {
+        Box::pin(async move {
+            if self.is(Broken::RenewalSets) {
+                let mut answers = Vec::new();
+                for renewal in renewals {
+                    answers.push(self.set(renewal.claim, renewal.ttl).await);
+                }
+                return answers;
+            }
+            let shown: Vec<_> = renewals.iter().map(|renewal| (self.shown(renewal.claim), renewal.ttl)).collect();
+            let renewals: Vec<_> = shown.iter().map(|(claim, ttl)| Renewal::new(claim, *ttl)).collect();
+            self.store.renew(&renewals, within).await
+        })
+    }
+
+    fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
+        Box::pin(async move {
+            let shown = self.shown(claim);
+            self.store.remaining(&shown).await
+        })
+    }
+
+    fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            self.forget(claim);
+            if self.is(Broken::BareDelete) {
+                return self.delete(claim).await;
+            }
+            let shown = self.shown(claim);
+            self.store.release(&shown).await
+        })
+    }
+
+    fn abandon(&self, claim: Claim, done: Done) {
+        self.forget(&claim);
+        if !self.is(Broken::BareDelete) {
+            return self.store.abandon(self.shown(&claim), done);
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let own = self.clone();
+            runtime.spawn(async move {
+                // What comes of it is all the same to who deletes like that.
+                let _ = own.delete(&claim).await;
+                drop(done);
+            });
+        }
+    }
+
+    fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.store.drain()
+    }
+
+    fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
+        self.store.self_test(probe)
+    }
+
+    fn attach(&self, background: &Background) {
+        self.store.attach(background);
+    }
+}
