@@ -126,7 +126,7 @@ impl fmt::Display for Finding {
         };
         match self {
             Self::Overlap { key, first, second, by } => {
-                write!(f, "OVERLAP on key {key}: holds {first} and {second}, for {by:?}")
+                write!(f, "OVERLAP on key {key}: holds {first} and {second}, for at least {by:?}")
             }
             Self::LostUpdate { write } => {
                 f.write_str("LOST UPDATE: ")?;

@@ -40,7 +40,7 @@ fn read(arguments: &[String]) -> Result<Options, String> {
             "--minutes" => options.length = Duration::from_secs(60 * number()?),
             "--seconds" => options.length = Duration::from_secs(number()?),
             "--seed" => options.seed = number()?,
-            "--broken" => options.broken = Some(value.parse()?),
+            "--broken" => options = options.broken(value.parse()?),
             _ => return Err(format!("`{name}` is unknown")),
         }
     }

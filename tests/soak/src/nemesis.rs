@@ -85,8 +85,8 @@ impl Scene {
     /// Whether it had an effect.
     fn inflict(&self, &Step { fault, target, lasting, delay, .. }: &Step) -> bool {
         match fault {
-            Fault::ClientStopped => self.stop_client(target, lasting),
-            Fault::ClientKilled => self.kill_client(target, lasting),
+            Fault::ClientStopped => self.stop_client(target % self.places.len(), lasting),
+            Fault::ClientKilled => self.kill_client(target % self.places.len(), lasting),
             Fault::ConnectionsCut => self.misconduct(target, Way::Requests, Conduct::Cut, lasting),
             Fault::RequestsLost => self.misconduct(target, Way::Requests, Conduct::Drop, lasting),
             Fault::RepliesLost => self.misconduct(target, Way::Replies, Conduct::Drop, lasting),
@@ -150,24 +150,33 @@ impl Scene {
         true
     }
 
-    /// Behaves badly towards one worker for a while. A connection on which something was lost is not used any more: what comes
-    /// later would be taken for the answer to what is missing, and no TCP connection does that.
-    fn misconduct(&self, place: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
-        let proxy = &self.proxies[place];
-        let effects = proxy.try_conduct_all(way, conduct);
-        self.over.rest(lasting);
-        let cut = proxy.try_conduct_all(Way::Requests, Conduct::Cut);
-        eventually_blocking("all connections are closed", SOON, || proxy.open_connections() == 0);
-        for way in [Way::Requests, Way::Replies] {
-            proxy.conduct_all(way, Conduct::Pass);
-        }
-        happened(&effects) || (conduct == Conduct::Cut && happened(&cut))
+    /// The network of one worker, or of all.
+    fn network(&self, target: usize) -> &[Proxy] {
+        self.proxies.get(target..=target).unwrap_or(&self.proxies)
     }
 
-    fn delay(&self, place: usize, way: Way, delay: Duration, lasting: Duration) -> bool {
-        let effects = self.proxies[place].try_conduct_all(way, Conduct::Delay(delay));
+    /// Behaves badly for a while. A connection on which something was lost is not used any more: what comes later would be taken
+    /// for the answer to what is missing, and no TCP connection does that.
+    fn misconduct(&self, target: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
+        let network = self.network(target);
+        let order = |way, conduct| network.iter().map(|proxy| proxy.try_conduct_all(way, conduct)).collect::<Vec<_>>();
+        let effects = order(way, conduct);
         self.over.rest(lasting);
-        self.proxies[place].conduct_all(way, Conduct::Pass);
+        let cuts = order(Way::Requests, Conduct::Cut);
+        eventually_blocking("all connections are closed", SOON, || {
+            network.iter().all(|proxy| proxy.open_connections() == 0)
+        });
+        order(Way::Requests, Conduct::Pass);
+        order(Way::Replies, Conduct::Pass);
+        happened(&effects) || (conduct == Conduct::Cut && happened(&cuts))
+    }
+
+    fn delay(&self, target: usize, way: Way, delay: Duration, lasting: Duration) -> bool {
+        let network = self.network(target);
+        let order = |conduct| network.iter().map(|proxy| proxy.try_conduct_all(way, conduct)).collect::<Vec<_>>();
+        let effects = order(Conduct::Delay(delay));
+        self.over.rest(lasting);
+        order(Conduct::Pass);
         happened(&effects)
     }
 
@@ -233,8 +242,8 @@ impl Scene {
     }
 }
 
-fn happened(count: &Count) -> bool {
-    count.times() > 0
+fn happened(counts: &[Count]) -> bool {
+    counts.iter().any(|count| count.times() > 0)
 }
 
 /// Starts a worker.

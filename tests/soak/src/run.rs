@@ -35,6 +35,8 @@ pub struct Options {
     pub broken: Option<Broken>,
     /// Ends the run as soon as it is found; any finding, if there is none.
     pub wanted: Option<Sort>,
+    /// In what time everybody has to have had a last turn when the nemesis has ended; what can be promised, if there is none.
+    pub patience: Option<Duration>,
     /// The program of the workers: `lock-soak`.
     pub program: PathBuf,
 }
@@ -44,7 +46,19 @@ impl Options {
     #[must_use]
     pub fn new(seed: u64, program: PathBuf) -> Self {
         let deck = [&Fault::OF_CLIENTS[..], &Fault::OF_THE_SERVER].concat();
-        Self { seed, length: Duration::from_secs(60), deck, broken: None, wanted: None, program }
+        Self { seed, length: Duration::from_secs(60), deck, broken: None, wanted: None, patience: None, program }
+    }
+
+    /// The same with a store that is broken, and the faults that bring it out.
+    #[must_use]
+    pub fn broken(mut self, broken: Broken) -> Self {
+        self.broken = Some(broken);
+        self.deck = broken.faults().to_vec();
+        self
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience.unwrap_or_else(patience)
     }
 }
 
@@ -260,7 +274,7 @@ impl Watch<'_> {
         std::fs::write(worker::last_turns(directory.path()), "").expect("room for a file");
         let mut passed = Duration::ZERO;
         while !self.all_have_ended(true) {
-            if passed > patience() {
+            if passed > self.options.patience() {
                 self.unserved(passed);
                 return passed;
             }
@@ -351,7 +365,7 @@ impl Watch<'_> {
             excused_overlaps: self.excused.len(),
             findings,
             drained,
-            patience: patience(),
+            patience: self.options.patience(),
             logs,
         }
     }

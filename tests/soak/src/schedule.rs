@@ -120,7 +120,8 @@ pub struct Step {
     pub at: Duration,
     /// What it is.
     pub fault: Fault,
-    /// To which worker or which key, where it is to one.
+    /// To which key. Or to which worker: a number that is too high for one is all of them where it is about their network, and
+    /// starts again at the first where it is about the process.
     pub target: usize,
     /// How long it lasts.
     pub lasting: Duration,
@@ -145,7 +146,8 @@ impl Schedule {
             let deck: Vec<_> = lane.iter().copied().filter(|fault| deck.contains(fault)).collect();
             deal(&mut Dice::for_part(seed, &[part]), length, &deck, targets)
         };
-        Self { clients: steps(1, &Fault::OF_CLIENTS, processes), server: steps(2, &Fault::OF_THE_SERVER, keys) }
+        // The network fails as often for one as for all.
+        Self { clients: steps(1, &Fault::OF_CLIENTS, 2 * processes), server: steps(2, &Fault::OF_THE_SERVER, keys) }
     }
 }
 

@@ -14,6 +14,8 @@ use lock_runtime::{Background, LockKey, Moment, SetupError, StoreError, StoreErr
 use lock_tests::machine_time;
 use redis::{Client, RedisError, cmd};
 
+use crate::schedule::Fault;
+
 /// What is wrong with a store: each is a bug that somebody has shipped, and has to fail the soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
@@ -31,11 +33,13 @@ pub enum Broken {
     ConstantFence,
     /// The key outlives its lease by far.
     LongKey,
+    /// Leaves a key behind for each hold.
+    Litter,
 }
 
 impl Broken {
     /// Every one, by the name that the command line knows.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("bare-delete", Self::BareDelete),
         ("lease-from-reply", Self::LeaseFromReply),
         ("token-reused", Self::TokenReused),
@@ -43,7 +47,22 @@ impl Broken {
         ("renewal-sets", Self::RenewalSets),
         ("constant-fence", Self::ConstantFence),
         ("long-key", Self::LongKey),
+        ("litter", Self::Litter),
     ];
+
+    /// The faults that bring it out, where not just anything does.
+    #[must_use]
+    pub fn faults(self) -> &'static [Fault] {
+        match self {
+            // The late release of a lock that was lost meanwhile.
+            Self::BareDelete | Self::TokenReused => &[Fault::ClientStopped, Fault::RequestsDelayed],
+            Self::LeaseFromReply => &[Fault::RepliesDelayed],
+            // What it brings back is believed in for longer than any loss of data explains.
+            Self::RenewalSets => &[Fault::KeyDeleted],
+            Self::LongKey => &[Fault::ClientKilled],
+            Self::SlowClock | Self::ConstantFence | Self::Litter => &[],
+        }
+    }
 }
 
 impl fmt::Display for Broken {
@@ -178,6 +197,10 @@ impl Watched {
         if self.is(Broken::LongKey) {
             let key = claim.keys[0].as_str().to_owned();
             self.raw(vec!["PEXPIRE".to_owned(), key, "60000".to_owned()]).await?;
+        }
+        if self.is(Broken::Litter) {
+            let key = format!("litter:{}", claim.token.as_str());
+            self.raw(vec!["SET".to_owned(), key, String::new()]).await?;
         }
         Ok(match fence {
             Some(_) if self.is(Broken::ConstantFence) => Attempt::acquired_with_fence(sent, 1),

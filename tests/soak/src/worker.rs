@@ -136,7 +136,7 @@ pub fn work(orders: &Orders) {
 async fn run(locks: LockManager, mut own: Own, mut dice: Dice, number: usize) {
     let end = last_turns(&own.orders.directory);
     while !end.exists() {
-        let call = Call::draw(&mut dice);
+        let call = Call::draw(&mut dice, own.orders.broken);
         let limit = dice.between(&(Duration::ZERO..Duration::from_millis(500)));
         let called = call.make(&locks, &mut own);
         let result =
@@ -180,6 +180,17 @@ enum Way {
     ByHandExtended,
 }
 
+const ALL_WAYS: [Way; 8] = [
+    Way::Plain,
+    Way::Background,
+    Way::Renewed,
+    Way::Fenced,
+    Way::Proceeding,
+    Way::ByHand,
+    Way::ByHandRenewed,
+    Way::ByHandExtended,
+];
+
 /// One call of a locked function.
 #[derive(Debug, Clone)]
 struct Call {
@@ -197,29 +208,25 @@ struct Call {
 }
 
 impl Call {
-    fn draw(dice: &mut Dice) -> Self {
-        const ALL: [Way; 8] = [
-            Way::Plain,
-            Way::Background,
-            Way::Renewed,
-            Way::Fenced,
-            Way::Proceeding,
-            Way::ByHand,
-            Way::ByHandRenewed,
-            Way::ByHandExtended,
-        ];
+    fn draw(dice: &mut Dice, broken: Option<Broken>) -> Self {
         let (ttl, ms) = (dice.pick(&TTLS), Duration::from_millis);
+        // Controls that not every body brings out have more of those that do.
+        let (ways, long, steps): (&[Way], _, _) = match broken {
+            Some(Broken::LeaseFromReply) => (&[Way::Plain, Way::Background, Way::ByHand], 20, 7),
+            Some(Broken::RenewalSets) => (&[Way::Renewed, Way::Fenced, Way::ByHandRenewed], 20, 12),
+            _ => (&ALL_WAYS, 4, 7),
+        };
         let (updates, pause, blocking) = match dice.below(40) {
             // Longer than the lease, in steps: renewed, or lost on the way.
-            0..4 => (7, ttl / 4, false),
-            // The executor is blocked, for a while or for longer than the lease.
-            4 => (1, ttl + ms(50), true),
-            5..8 => (1, dice.between(&(ms(5)..ms(40))), true),
-            8..16 => (3, dice.between(&(ms(3)..ms(30))), false),
+            sort if sort < long => (steps, ttl / 4, false),
+            // The executor is blocked, for longer than the lease or for a while.
+            39 => (1, ttl + ms(50), true),
+            36..39 => (1, dice.between(&(ms(5)..ms(40))), true),
+            28..36 => (3, dice.between(&(ms(3)..ms(30))), false),
             _ => (1, dice.between(&(ms(0)..ms(5))), false),
         };
         Self {
-            way: dice.pick(&ALL),
+            way: dice.pick(ways),
             key: dice.below(KEYS),
             ttl,
             wait: dice.pick(&WAITS),
