@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// Numbers that follow from a seed alone, on every machine and with every version of every dependency: SplitMix64.
+/// Numbers that follow from a seed alone, on every machine and with every version of every dependency: `SplitMix64`.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
@@ -40,7 +40,7 @@ impl Dice {
 
     /// A duration in whole milliseconds.
     pub fn between(&mut self, range: &Range<Duration>) -> Duration {
-        let span = (range.end - range.start).as_millis();
+        let span = range.end.saturating_sub(range.start).as_millis();
         range.start + Duration::from_millis(self.roll() % u64::try_from(span).unwrap_or(u64::MAX).max(1))
     }
 

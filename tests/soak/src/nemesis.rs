@@ -111,15 +111,15 @@ impl Scene {
     }
 
     /// The loss is written down before it happens: nobody is to see its consequences before its name.
-    fn losing_data(&self, key: Option<usize>, lose: impl FnOnce() -> bool) -> bool {
+    fn losing_data(&self, key: Option<usize>, fault: impl FnOnce() -> bool) -> bool {
         let index = {
             let mut losses = lock(&self.data_losses);
             losses.push(DataLoss { key, from: machine_time(), until: None });
             losses.len() - 1
         };
-        let lost = lose();
+        let had_an_effect = fault();
         lock(&self.data_losses)[index].until = Some(machine_time());
-        lost
+        had_an_effect
     }
 
     fn admin(&self) -> Admin {
@@ -234,7 +234,7 @@ impl Scene {
     }
 
     fn pause_clients(&self, number: usize, lasting: Duration) -> bool {
-        let whom = if number % 2 == 0 { "ALL" } else { "WRITE" };
+        let whom = if number.is_multiple_of(2) { "ALL" } else { "WRITE" };
         self.admin().command::<()>(&["CLIENT", "PAUSE", &lasting.as_millis().to_string(), whom]);
         // An answer is the end of it.
         self.over.rest(lasting);

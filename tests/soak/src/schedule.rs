@@ -151,7 +151,7 @@ impl Schedule {
     }
 }
 
-const PAUSE: Range<Duration> = Duration::from_millis(100)..Duration::from_millis(1000);
+const PAUSE: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(1);
 const DELAY: Range<Duration> = Duration::from_millis(50)..Duration::from_millis(900);
 
 fn deal(dice: &mut Dice, length: Duration, deck: &[Fault], targets: usize) -> Vec<Step> {

@@ -58,9 +58,10 @@ impl Broken {
             Self::BareDelete | Self::TokenReused => &[Fault::ClientStopped, Fault::RequestsDelayed],
             Self::LeaseFromReply => &[Fault::RepliesDelayed],
             // What it brings back is believed in for longer than any loss of data explains.
-            Self::RenewalSets => &[Fault::KeyDeleted],
+            // And two who hold a lock at once are told apart by their tokens.
+            Self::RenewalSets | Self::ConstantFence => &[Fault::KeyDeleted],
             Self::LongKey => &[Fault::ClientKilled],
-            Self::SlowClock | Self::ConstantFence | Self::Litter => &[],
+            Self::SlowClock | Self::Litter => &[],
         }
     }
 }
@@ -115,17 +116,15 @@ impl Watched {
     /// # Errors
     ///
     /// When the URL cannot be understood.
+    ///
+    /// # Panics
+    ///
+    /// When that of the library is understood, and the client does not understand it.
     pub fn open(url: &str, broken: Option<Broken>) -> Result<Self, SetupError> {
-        let raw = Client::open(url).expect("a URL of our own");
+        let store = RedisStore::open(url)?;
+        let raw = Client::open(url).expect("the same URL");
         let reused = Claim::new("reused".into(), Duration::from_secs(1), "".into());
-        Ok(Self {
-            store: RedisStore::open(url)?,
-            broken,
-            raw,
-            reused: Arc::new(reused),
-            started: machine_time(),
-            won: Arc::default(),
-        })
+        Ok(Self { store, broken, raw, reused: Arc::new(reused), started: machine_time(), won: Arc::default() })
     }
 
     /// When the claim with this token was won.

@@ -111,7 +111,8 @@ pub(crate) fn last_turns(directory: &Path) -> PathBuf {
 /// When something fails that no fault of the soak explains.
 pub fn work(orders: &Orders) {
     // Both kinds of runtimes.
-    let mut builder = if orders.place % 2 == 0 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let mut builder =
+        if orders.place.is_multiple_of(2) { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let store = Watched::open(&orders.locks, orders.broken).expect("a good address");
