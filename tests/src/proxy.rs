@@ -518,6 +518,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_may_have_no_effect_is_counted() {
+        let proxy = proxy().await;
+        let none = proxy.try_conduct_all(Way::Replies, Conduct::Drop);
+        assert_eq!((none.times(), proxy.open_connections()), (0, 0));
+        let _pass = proxy.try_conduct_all(Way::Replies, Conduct::Pass);
+
+        let _streams = (connect(&proxy).await, connect(&proxy).await);
+        assert_eq!(proxy.open_connections(), 2);
+        let cut = proxy.try_conduct_all(Way::Requests, Conduct::Cut);
+        assert_eq!(cut.times(), 2);
+        crate::eventually("they are closed", Duration::from_secs(5), || proxy.open_connections() == 0).await;
+    }
+
+    #[tokio::test]
     #[should_panic(expected = "this fault never happened: Hold of a connection")]
     async fn a_trap_that_is_never_sprung_fails_the_test() {
         let proxy = proxy().await;

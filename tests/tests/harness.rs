@@ -29,6 +29,18 @@ fn a_server_starts_restarts_and_ends() {
     assert!(!is_running(pid));
 }
 
+/// A server that writes to its disk knows after a restart what it had answered, unless it is to be empty.
+#[test]
+fn a_server_keeps_what_it_has_written() {
+    let mut server = RedisServer::options().arguments(["--appendonly", "yes", "--appendfsync", "always"]).start();
+    server.admin().set("key", "value", &[]);
+    server.kill();
+    server.restart();
+    assert_eq!(server.admin().get("key").as_deref(), Some("value"));
+    server.restart_empty();
+    assert_eq!(server.admin().get("key"), None);
+}
+
 /// A paused server keeps what it was sent, and can be killed.
 #[test]
 fn a_server_pauses() {

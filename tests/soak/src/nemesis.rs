@@ -51,6 +51,10 @@ impl Over {
         self.changed.notify_all();
     }
 
+    pub(crate) fn is_told(&self) -> bool {
+        *lock(&self.told)
+    }
+
     /// Waits until then; `true` when the run is over before.
     fn rest_until(&self, then: Instant) -> bool {
         let mut told = lock(&self.told);
@@ -72,6 +76,7 @@ impl Over {
 impl Scene {
     /// Does all of `steps`, one after the other, and mends what it has broken.
     pub(crate) fn run(&self, steps: &[Step], started: Instant) {
+        let _told = TellOfPanic(&self.over);
         for step in steps {
             if self.over.rest_until(started + step.at) {
                 return;
@@ -239,6 +244,17 @@ impl Scene {
         // An answer is the end of it.
         self.over.rest(lasting);
         true
+    }
+}
+
+/// A nemesis that has failed ends the run.
+struct TellOfPanic<'a>(&'a Over);
+
+impl Drop for TellOfPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.tell();
+        }
     }
 }
 

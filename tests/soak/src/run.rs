@@ -19,7 +19,7 @@ use crate::report::Report;
 use crate::resource::Resource;
 use crate::schedule::{Fault, Schedule};
 use crate::watched::Broken;
-use crate::worker::{self, LONGEST_HOLD, LONGEST_TTL, LONGEST_WAIT, Orders};
+use crate::worker::{self, LONGEST_BLOCK, LONGEST_HOLD, LONGEST_TTL, LONGEST_WAIT, Orders};
 use crate::{KEYS, PROCESSES, TASKS, key_name};
 
 /// What is run.
@@ -78,8 +78,10 @@ const TURN: Duration = Duration::from_millis(500);
 
 /// The time in which everybody has to have had the last turn, once nothing goes wrong any more.
 fn patience() -> Duration {
-    // What is going on: a call that has just begun to wait, gets the lock, holds it and gives it back.
-    let call = LONGEST_WAIT + OPERATION + LONGEST_TTL * LONGEST_HOLD + OPERATION;
+    // What is going on: a call that has just begun to wait, gets the lock, holds it and gives it back; on a thread that each of the
+    // neighbours blocks once.
+    let tasks = u32::try_from(TASKS).unwrap_or(u32::MAX);
+    let call = LONGEST_WAIT + OPERATION + LONGEST_TTL * LONGEST_HOLD + OPERATION + tasks * LONGEST_BLOCK;
     // Then the last turns, all of one key in the worst case in a row, behind a lock whose holder was killed.
     let waiting = u32::try_from((PROCESSES * TASKS).div_ceil(KEYS)).unwrap_or(u32::MAX);
     call + OPERATION + LONGEST_TTL + waiting * TURN
@@ -138,8 +140,8 @@ pub fn run(options: &Options) -> Report {
     let started = Instant::now();
     let drained = std::thread::scope(|threads| {
         let lanes = [&schedule.clients, &schedule.server].map(|steps| threads.spawn(|| scene.run(steps, started)));
-        while !watch.has_found() && (started.elapsed() < options.length || lanes.iter().any(|lane| !lane.is_finished()))
-        {
+        let going_on = || started.elapsed() < options.length || lanes.iter().any(|lane| !lane.is_finished());
+        while !watch.has_found() && !scene.over.is_told() && going_on() {
             watch.tick();
             watch.all_have_ended(false);
         }

@@ -28,6 +28,12 @@ const TTLS: [Duration; 3] = [Duration::from_millis(300), Duration::from_millis(6
 /// The longest of them.
 pub(crate) const LONGEST_TTL: Duration = TTLS[2];
 
+/// By how much longer than its lease a body blocks its thread.
+const OVERRUN: Duration = Duration::from_millis(50);
+
+/// The longest time for which one does.
+pub(crate) const LONGEST_BLOCK: Duration = LONGEST_TTL.saturating_add(OVERRUN);
+
 /// How long calls wait.
 const WAITS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
@@ -221,7 +227,7 @@ impl Call {
             // Longer than the lease, in steps: renewed, or lost on the way.
             sort if sort < long => (steps, ttl / 4, false),
             // The executor is blocked, for longer than the lease or for a while.
-            39 => (1, ttl + ms(50), true),
+            39 => (1, ttl + OVERRUN, true),
             36..39 => (1, dice.between(&(ms(5)..ms(40))), true),
             28..36 => (3, dice.between(&(ms(3)..ms(30))), false),
             _ => (1, dice.between(&(ms(0)..ms(5))), false),
