@@ -198,6 +198,9 @@ const ALL_WAYS: [Way; 8] = [
     Way::ByHandExtended,
 ];
 
+const RENEWED: [Way; 3] = [Way::Renewed, Way::Fenced, Way::ByHandRenewed];
+const UNRENEWED: [Way; 4] = [Way::Plain, Way::Background, Way::Proceeding, Way::ByHand];
+
 /// One call of a locked function.
 #[derive(Debug, Clone)]
 struct Call {
@@ -217,20 +220,21 @@ struct Call {
 impl Call {
     fn draw(dice: &mut Dice, broken: Option<Broken>) -> Self {
         let (ttl, ms) = (dice.pick(&TTLS), Duration::from_millis);
-        // Controls that not every body brings out have more of those that do.
-        let (ways, long, steps): (&[Way], _, _) = match broken {
-            Some(Broken::LeaseFromReply) => (&[Way::Plain, Way::Background, Way::ByHand], 20, 7),
-            Some(Broken::RenewalSets) => (&[Way::Renewed, Way::Fenced, Way::ByHandRenewed], 20, 12),
-            _ => (&ALL_WAYS, 4, 7),
+        // How many of forty bodies outlast their lease, and in how many steps. Controls that not every body brings out have more of
+        // those that do.
+        let (outlasting, steps, ways): (_, _, &[Way]) = match broken {
+            Some(Broken::LeaseFromReply) => (30, 7, &UNRENEWED),
+            Some(Broken::RenewalSets) => (20, 12, &RENEWED),
+            // As many renewed as lost on the way.
+            _ => (6, 9, if dice.below(2) == 0 { &RENEWED } else { &UNRENEWED }),
         };
-        let (updates, pause, blocking) = match dice.below(40) {
-            // Longer than the lease, in steps: renewed, or lost on the way.
-            sort if sort < long => (steps, ttl / 4, false),
+        let (ways, updates, pause, blocking): (&[Way], _, _, _) = match dice.below(40) {
+            sort if sort < outlasting => (ways, steps, ttl / 4, false),
             // The executor is blocked, for longer than the lease or for a while.
-            39 => (1, ttl + OVERRUN, true),
-            36..39 => (1, dice.between(&(ms(5)..ms(40))), true),
-            28..36 => (3, dice.between(&(ms(3)..ms(30))), false),
-            _ => (1, dice.between(&(ms(0)..ms(5))), false),
+            39 => (&ALL_WAYS, 1, ttl + OVERRUN, true),
+            36..39 => (&ALL_WAYS, 1, dice.between(&(ms(5)..ms(40))), true),
+            30..36 => (&ALL_WAYS, 3, dice.between(&(ms(3)..ms(30))), false),
+            _ => (&ALL_WAYS, 1, dice.between(&(ms(0)..ms(5))), false),
         };
         Self {
             way: dice.pick(ways),
