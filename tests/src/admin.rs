@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::{Client, Connection, FromRedisValue, RedisResult, cmd};
 
 /// Longer than any healthy server needs, short enough for a test that asks one which hangs.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A synchronous connection. Each method panics when the server does not answer it.
 pub struct Admin {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, TIMEOUT};
 use crate::process::Process;
 
 /// How long a server may take until it answers.
@@ -170,6 +170,12 @@ impl RedisServer {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(&self.url())
+    }
+
+    /// As [`admin`](Self::admin), if the server answers.
+    #[must_use]
+    pub fn try_admin(&self) -> Option<Admin> {
+        Admin::connect(&self.url(), TIMEOUT).ok()
     }
 
     /// Stops the server in its tracks (SIGSTOP): connections are accepted, nothing is answered.

@@ -13,7 +13,10 @@ use crate::key_name;
 use crate::schedule::{Fault, Step};
 use crate::worker::Orders;
 
-/// How long connections may take to close, and keys to be looked for.
+/// How long a server may take to answer that nothing is wrong with.
+const AT_LEISURE: Duration = Duration::from_secs(100);
+
+/// How long connections may take to close.
 const SOON: Duration = Duration::from_secs(20);
 
 /// A worker's place, and who is in it.
@@ -127,8 +130,14 @@ impl Scene {
         had_an_effect
     }
 
-    fn admin(&self) -> Admin {
-        lock(&self.server).admin()
+    /// A connection to the server, which nobody stops but us. On a machine that has other things to do it may take a while.
+    pub(crate) fn admin(&self) -> Admin {
+        let mut admin = None;
+        eventually_blocking("the server answers", AT_LEISURE, || {
+            admin = lock(&self.server).try_admin();
+            admin.is_some()
+        });
+        admin.expect("it has answered")
     }
 
     fn stop_client(&self, place: usize, lasting: Duration) -> bool {

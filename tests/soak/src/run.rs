@@ -311,7 +311,7 @@ impl Watch<'_> {
     }
 
     fn leftovers(&self) -> Vec<Finding> {
-        let mut admin = lock(&self.scene.server).admin();
+        let mut admin = self.scene.admin();
         let names = admin.keys();
         let found: Vec<Found> = names
             .into_iter()

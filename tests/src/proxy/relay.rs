@@ -20,6 +20,8 @@ use crate::resp;
 pub(super) async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
     let mut serving = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
+        // Connections that have ended keep the memory of their tasks until somebody asks for them.
+        while serving.try_join_next().is_some() {}
         let connection = Arc::new(Connection::new());
         if let Some((way, order)) = lock(&shared.at_first).clone() {
             connection.behave(way, order);
