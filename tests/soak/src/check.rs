@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::history::{DataLoss, End, History, Hold, HoldId, Standing, Write, Writer};
+use crate::history::{DataLoss, End, History, Hold, Write, Writer};
+use crate::record::{HoldId, Standing};
 
 /// Something that must not have happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -300,7 +301,7 @@ pub fn leftovers(found: &[Found], is_lock: impl Fn(&str) -> bool, counter: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Record;
+    use crate::record::Record;
 
     const KEY: usize = 1;
     const TTL: Duration = Duration::from_millis(100);
@@ -390,7 +391,8 @@ mod tests {
         two.is(&[]);
     }
 
-    /// A process that is stopped inside of a poll, or blocks in it, is late without anybody's fault. One that is polled again is not.
+    /// A process that is stopped inside of a poll, or blocks in it, is late without anybody's fault. One that is polled again is
+    /// not.
     #[test]
     fn a_poll_that_began_in_time_may_end_too_late() {
         history().began(1, 10).ended(1, 60, 500, Standing::Expired).held(2, 120, 130).is(&[]);

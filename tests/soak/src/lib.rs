@@ -1,8 +1,8 @@
 //! Processes that take locks while everything around them fails, and a checker of what they did.
 //!
-//! Workers ([`worker`]) are processes of several tasks. They call locked functions in every way, on a few keys, and count up what the
-//! locks protect ([`resource`]). Meanwhile a nemesis does to them, to their server and to their network what a [`schedule`] says,
-//! which follows from one seed. What happened is read from logs ([`history`]) and judged ([`check`]) by what is promised: no two
+//! Workers ([`worker`]) are processes of several tasks. They call locked functions in every way, on a few keys, and count up what
+//! the locks protect ([`resource`]). Meanwhile a nemesis does to them, to their server and to their network what a [`schedule`]
+//! says, which follows from one seed. What happened is read from their logs ([`record`], [`history`]) and judged ([`check`]) by what is promised: no two
 //! leases of a key at once, no lost update, rising fencing tokens, a turn for everybody, and nothing left behind.
 //!
 //! A soak that finds nothing proves something only if it would have found something: stores that are [broken on
@@ -12,6 +12,7 @@ pub mod check;
 pub mod dice;
 pub mod history;
 mod nemesis;
+pub mod record;
 pub mod report;
 pub mod resource;
 pub mod run;

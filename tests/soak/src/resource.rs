@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use redis::{Client, Connection, RedisResult, cmd};
 
-use crate::history::{HoldId, Unreadable, Write, Writer, time, word};
+use crate::history::{Write, Writer};
+use crate::record::{HoldId, Unreadable, time, word};
 
 /// Writes one more than was read, whatever is there, and notes it.
 const WRITE: &str = "

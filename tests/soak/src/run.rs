@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::check::{Finding, Found, Sort, check, leftovers};
-use crate::history::{DataLoss, History, HoldId, Tally, Unreadable, whole_lines};
+use crate::history::{DataLoss, History, Tally};
 use crate::nemesis::{Over, Place, Scene, lock, start};
+use crate::record::{HoldId, Unreadable, whole_lines};
 use crate::report::Report;
 use crate::resource::Resource;
 use crate::schedule::{Fault, Schedule};

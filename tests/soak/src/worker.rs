@@ -1,25 +1,26 @@
 //! A worker: a process whose tasks call locked functions in every way, and note what happens to them.
 
-use std::cell::Cell;
-use std::fs::{File, OpenOptions};
+mod noted;
+
 use std::future::{Future, poll_fn};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use lock_runtime::{LockError, LockGuard, LockManager, LockWatch, LostCause, distributed_lock};
+use lock_runtime::{LockError, LockGuard, LockManager, distributed_lock};
 use lock_tests::machine_time;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
+use self::noted::{Log, Noted, POLL};
 use crate::dice::Dice;
-use crate::history::{HoldId, Outcome, Record, Standing, Writer};
+use crate::history::Writer;
+use crate::record::{HoldId, Outcome, Record};
 use crate::resource::Resource;
-use crate::watched::{self, Broken, Watched};
+use crate::watched::{Broken, Watched};
 use crate::{KEYS, TASKS, key_name};
 
 /// The TTLs of the locks.
@@ -43,9 +44,6 @@ pub(crate) const LONGEST_WAIT: Duration = WAITS[3];
 
 /// How long a renewed lock is held at most, in TTLs.
 pub(crate) const LONGEST_HOLD: u32 = 3;
-
-/// How often a body that goes on says so.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(20);
 
 /// What a worker is told.
 #[derive(Debug, Clone)]
@@ -347,20 +345,7 @@ impl Own {
             life: self.orders.life,
             number: self.holds.fetch_add(1, Ordering::Relaxed),
         };
-        let proceeding = matches!(call.way, Way::Proceeding);
-        let mut noted = Noted {
-            log: self.log.clone(),
-            store: self.store.clone(),
-            watch: guard.watch(),
-            call: call.clone(),
-            id,
-            fence,
-            token: guard.token().as_str().to_owned(),
-            proceeding,
-            look: Duration::ZERO,
-            at: Duration::ZERO,
-            written: None,
-        };
+        let mut noted = Noted::new(self.log.clone(), self.store.clone(), guard, call, id);
         let mut counting = pin!(self.count(call, guard, fence, id));
         poll_fn(|cx| {
             noted.begin_poll();
@@ -414,111 +399,5 @@ impl Own {
         let (key, asked, returned) = (call.key, call.asked, machine_time());
         self.log.write(&Record::Called { key, asked, returned, outcome, text });
         outcome
-    }
-}
-
-thread_local! {
-    /// When the library looked at the clock before the poll that is going on, on this thread.
-    static POLL: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-}
-
-/// Notes the polls of one body. Dropped with it.
-struct Noted {
-    log: Arc<Log>,
-    store: Watched,
-    watch: LockWatch,
-    call: Call,
-    id: HoldId,
-    fence: Option<i64>,
-    token: String,
-    /// It may be polled without the lock.
-    proceeding: bool,
-    /// The last look at the clock before a poll.
-    look: Duration,
-    /// The end of the last poll.
-    at: Duration,
-    /// When its last line was written; `None` before the first.
-    written: Option<Duration>,
-}
-
-impl Noted {
-    fn begin_poll(&mut self) {
-        let look = watched::take_look().unwrap_or_else(|| {
-            self.unexpected("a body was polled without a look at the clock before it");
-            machine_time()
-        });
-        POLL.set(look);
-        if self.proceeding && !self.watch.is_held() {
-            return;
-        }
-        self.look = look;
-        match self.written {
-            None => {
-                let (id, key, fence, ttl) = (self.id, self.call.key, self.fence, self.call.ttl);
-                let Some((sent, answered)) = self.store.won(&self.token) else {
-                    return self.unexpected("a body began under a token that the store does not know");
-                };
-                let asked = self.call.asked;
-                self.write(&Record::Began { id, key, fence, ttl, asked, sent, answered, look });
-            }
-            Some(written) if look.saturating_sub(written) > SIGN_OF_LIFE => {
-                self.write(&Record::Polled { id: self.id, look });
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn end_poll(&mut self) {
-        self.at = machine_time();
-    }
-
-    fn write(&mut self, record: &Record) {
-        self.log.write(record);
-        self.written = Some(machine_time());
-    }
-
-    fn unexpected(&self, text: &str) {
-        let (key, asked, outcome) = (self.call.key, self.call.asked, Outcome::Unexpected);
-        self.log.write(&Record::Called { key, asked, returned: machine_time(), outcome, text: text.to_owned() });
-    }
-
-    fn standing(&self) -> Standing {
-        if self.watch.is_held() {
-            return Standing::Held;
-        }
-        let lost = pin!(self.watch.lost());
-        match lost.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(LostCause::Expired) => Standing::Expired,
-            Poll::Ready(LostCause::Gone) => Standing::Gone,
-            // It was not a moment ago, and what is lost stays lost.
-            Poll::Pending | Poll::Ready(_) => Standing::Given,
-        }
-    }
-}
-
-impl Drop for Noted {
-    fn drop(&mut self) {
-        if self.written.is_some() {
-            let standing = self.standing();
-            let (id, look, at) = (self.id, self.look, self.at);
-            self.log.write(&Record::Ended { id, look, at, over: machine_time(), standing });
-        }
-    }
-}
-
-/// A file of lines.
-struct Log(Mutex<File>);
-
-impl Log {
-    fn open(path: &Path) -> Self {
-        let file = OpenOptions::new().create_new(true).append(true).open(path).expect("a log of its own");
-        Self(Mutex::new(file))
-    }
-
-    /// In one call: a line is there, or it is not.
-    fn write(&self, record: &Record) {
-        let line = format!("{record}\n");
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(line.as_bytes()).expect("room for the log");
     }
 }
