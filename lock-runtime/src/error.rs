@@ -225,6 +225,8 @@ pub enum StoreErrorKind {
     Runtime,
     /// The lock manager was shut down.
     ShutDown,
+    /// So many calls of this process wait for the lock already that one more is [refused](crate::LockManagerBuilder::max_waiting).
+    Overloaded,
 }
 
 impl StoreError {

@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) key_prefix: Box<str>,
     /// Whether leases go from one holder of this process to the next.
     pub(crate) hands_over: bool,
+    /// How many calls may wait for one key.
+    pub(crate) max_waiting: usize,
     shutdown_grace: Duration,
 }
 
@@ -142,6 +144,7 @@ impl LockManager {
             shutdown_grace: Duration::from_secs(5),
             max_stall: Duration::from_secs(60),
             hands_over: true,
+            max_waiting: 10_000,
         }
     }
 
@@ -290,6 +293,7 @@ pub struct LockManagerBuilder {
     shutdown_grace: Duration,
     max_stall: Duration,
     hands_over: bool,
+    max_waiting: usize,
 }
 
 impl LockManagerBuilder {
@@ -324,6 +328,15 @@ impl LockManagerBuilder {
         self
     }
 
+    /// How many calls of this process may wait for one lock; 10,000 unless told. One more is
+    /// [`LockError::Unavailable`](crate::LockError::Unavailable) at once, with
+    /// [`StoreErrorKind::Overloaded`](crate::StoreErrorKind::Overloaded): a lock that is asked for faster than it is given back is
+    /// not to fill the memory.
+    pub fn max_waiting(mut self, calls: usize) -> Self {
+        self.max_waiting = calls;
+        self
+    }
+
     /// The manager.
     #[must_use]
     pub fn build(self) -> LockManager {
@@ -333,6 +346,7 @@ impl LockManagerBuilder {
         LockManager {
             shared: Arc::new(Shared {
                 hands_over,
+                max_waiting: self.max_waiting,
                 store: self.store,
                 queue: Arc::default(),
                 guards: Outstanding::default(),

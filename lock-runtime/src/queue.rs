@@ -168,8 +168,10 @@ impl Queue {
     /// Waits for the turn to have `key`, behind everybody who came before; `want` says what a lease must be like that can be
     /// taken over from somebody else.
     ///
+    /// No line is longer than `most`.
+    ///
     /// Dropping the future leaves the line; if the turn was just being handed over, it passes on to the next.
-    pub(crate) async fn turn(self: &Arc<Self>, key: &Spot, want: &Want) -> Turn {
+    pub(crate) async fn turn(self: &Arc<Self>, key: &Spot, want: &Want, most: usize) -> Result<Turn, LineIsFull> {
         loop {
             let (ticket, receiver) = {
                 let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
@@ -179,7 +181,10 @@ impl Queue {
                     line.turn = Some(ticket);
                     line.wanted = Some(want.clone());
                     let freed = line.freed.clone();
-                    return Turn { queue: self.clone(), key: key.clone(), ticket, freed, waiter: None };
+                    return Ok(Turn { queue: self.clone(), key: key.clone(), ticket, freed, waiter: None });
+                }
+                if line.waiting.len() >= most {
+                    return Err(LineIsFull);
                 }
                 let (call, receiver) = oneshot::channel();
                 line.waiting.insert(ticket, Seat { call, want: want.clone() });
@@ -188,7 +193,7 @@ impl Queue {
             let _place = Waiting { queue: self, key, ticket };
             // A sender leaves the line only with a turn, or with its waiter; should it ever leave otherwise, we line up anew.
             if let Ok(turn) = receiver.await {
-                return turn;
+                return Ok(turn);
             }
         }
     }
@@ -329,6 +334,10 @@ fn close_if_empty(line: OccupiedEntry<'_, Spot, Line>) {
         line.remove();
     }
 }
+
+/// As many wait as may.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineIsFull;
 
 /// What became of a lease that was offered.
 #[must_use]

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::acquiring::{Asking, Miss};
 use crate::clock::Moment;
-use crate::error::LockError;
+use crate::error::{LockError, StoreError, StoreErrorKind};
 use crate::guard::LockGuard;
 use crate::handover::{Offer, TakenOver, Want};
 use crate::hold::{Hold, Won};
 use crate::holder::{self, Holder};
 use crate::manager::Shared;
-use crate::queue::{Offering, Turn};
+use crate::queue::{LineIsFull, Offering, Turn};
 use crate::retry::{Delays, Retry};
 use crate::store::waiter::{Held, Place};
 use crate::timer;
@@ -88,8 +88,7 @@ impl Asking {
     /// Waits in line, then for the lock, until it is won or the patience is over.
     pub(crate) async fn patiently(&self, mut patience: Box<Patience>) -> Result<LockGuard, LockError> {
         let want = self.want();
-        let turn = self.shared.queue.turn(&self.key, &want);
-        let Some(mut turn) = self.unless_over(patience.in_line_until, turn).await? else {
+        let Some(mut turn) = self.turn(&want, patience.in_line_until).await? else {
             return Box::pin(self.last_word()).await;
         };
         let mut told = false;
@@ -101,8 +100,7 @@ impl Asking {
                 Here::Free => {}
                 Here::Over => return Box::pin(self.last_word()).await,
                 Here::Lapsed => {
-                    let again = self.shared.queue.turn(&self.key, &want);
-                    let Some(again) = self.unless_over(patience.in_line_until, again).await? else {
+                    let Some(again) = self.turn(&want, patience.in_line_until).await? else {
                         return Box::pin(self.last_word()).await;
                     };
                     turn = again;
@@ -123,6 +121,21 @@ impl Asking {
                 Miss::Passing(_) | Miss::Final(_) => {}
             }
             called = self.pause(delay, &mut turn).await?;
+        }
+    }
+
+    /// The turn, behind everybody of this process who came before; `None` if the wait was over until then.
+    async fn turn(&self, want: &Want, until: Option<Moment>) -> Result<Option<Turn>, LockError> {
+        let most = self.shared.max_waiting;
+        match self.unless_over(until, self.shared.queue.turn(&self.key, want, most)).await? {
+            Some(Ok(turn)) => Ok(Some(turn)),
+            Some(Err(LineIsFull)) => {
+                let text = format!(
+                    "{most} calls of this process wait for it already (`max_waiting`): it is asked for faster than it is given back"
+                );
+                Err(self.unavailable(StoreError::new(StoreErrorKind::Overloaded, text)))
+            }
+            None => Ok(None),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lock_runtime::store::memory::MemoryStore;
 use lock_runtime::store::{Attempt, Claim, Store};
-use lock_runtime::{LockError, LockManager, LostCause, Retry};
+use lock_runtime::{LockError, LockManager, LostCause, Retry, StoreErrorKind};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
@@ -461,5 +461,33 @@ fn a_waiter_cancelled_at_its_turn_leaves_later_lines_alone() {
         assert_eq!(woken.0.load(Ordering::SeqCst), 1, "round {round}: its turn, and nobody says so");
         let Poll::Ready(Ok(guard)) = poll(last.as_mut(), Waker::noop()) else { panic!("round {round}: not its turn") };
         drop(guard);
+    }
+}
+
+/// Promise: a line is not longer than it may be, and whoever finds it full is told so at once.
+///
+/// Turned red by: a line that everybody may join.
+#[tokio::test(start_paused = true)]
+async fn a_line_can_be_full() {
+    let manager = LockManager::builder(MemoryStore::new()).max_waiting(2).build();
+    let guard = manager.lock("k").ttl(SECOND).acquire().await.expect("free");
+    let ask = || manager.lock("k").ttl(SECOND).wait(SECOND).acquire();
+    // The head of the line, which asks the store, and two behind it.
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(ask())).collect();
+    let mut nobody = Context::from_waker(Waker::noop());
+    assert!(waiting.iter_mut().all(|call| call.as_mut().poll(&mut nobody).is_pending()));
+    let error = ask().await.expect_err("too many");
+    let LockError::Unavailable { source, .. } = &error else { panic!("{error}") };
+    assert_eq!(source.kind(), StoreErrorKind::Overloaded);
+    assert!(error.to_string().contains("2 calls of this process wait for it already (`max_waiting`)"), "{error}");
+    // Not a word to those who look only once: they do not wait.
+    assert!(manager.lock("k").ttl(SECOND).acquire().await.expect_err("held").is_busy());
+    // One leaves, another comes.
+    drop(waiting.pop());
+    waiting.push(Box::pin(ask()));
+    assert!(waiting[2].as_mut().poll(&mut nobody).is_pending());
+    guard.release().await.expect("ours");
+    for call in waiting {
+        call.await.expect("the lock").release().await.expect("ours");
     }
 }
