@@ -20,7 +20,8 @@ use crate::lease::Event;
 use crate::store::Renewal;
 use crate::telemetry::keeper as telemetry;
 
-/// How many leases are renewed in one request: a script of this size takes the server less than a millisecond.
+/// How many keys are renewed in one request, unless they are all of one lease: a script of this size takes the server less than a
+/// millisecond.
 const BATCH: usize = 100;
 
 /// The least number of entries at which it is looked whether some are of holds that are gone.
@@ -181,7 +182,7 @@ impl Rounds {
     /// longest time in which a batch is to be answered is that of its shortest lease.
     fn renew_what_is_due(&mut self) {
         let now = Instant::now();
-        let mut batches: BTreeMap<u32, Vec<Arc<Hold>>> = BTreeMap::new();
+        let mut batches: BTreeMap<u32, (usize, Vec<Arc<Hold>>)> = BTreeMap::new();
         let mut until = now;
         while let Some(entry) = self.due.first_entry() {
             if entry.key().0 > until {
@@ -192,13 +193,15 @@ impl Rounds {
             if until == now {
                 until = now + (interval / 20).min(EARLY);
             }
-            let batch = batches.entry(hold.claim().ttl_millis().ilog2()).or_default();
+            let (keys, batch) = batches.entry(hold.claim().ttl_millis().ilog2()).or_default();
+            *keys += hold.claim().keys.len();
             batch.push(hold);
-            if batch.len() == BATCH {
+            if *keys >= BATCH {
+                *keys = 0;
                 self.batches.spawn(renew(std::mem::take(batch), self.max_stall));
             }
         }
-        for batch in batches.into_values().filter(|batch| !batch.is_empty()) {
+        for (_, batch) in batches.into_values().filter(|(_, batch)| !batch.is_empty()) {
             self.batches.spawn(renew(batch, self.max_stall));
         }
     }
