@@ -101,6 +101,12 @@ impl From<&str> for LockKey {
     }
 }
 
+impl From<&&str> for LockKey {
+    fn from(text: &&str) -> Self {
+        Self::from(*text)
+    }
+}
+
 impl From<String> for LockKey {
     fn from(text: String) -> Self {
         Self { text: text.into(), flaw: None }

@@ -53,7 +53,7 @@ impl Drop for Witness {
 }
 
 /// A memory store that writes down what reaches it: `lock KEY`, `release KEY`, and `abandon KEY` for a release that nobody
-/// waits for.
+/// waits for. Several keys are separated by commas.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     store: MemoryStore,
@@ -92,7 +92,7 @@ impl Store for Recorder {
         Box::pin(async move {
             let attempt = self.store.acquire(claim).await?;
             if matches!(attempt, Attempt::Acquired { .. }) {
-                note(format!("lock {}", claim.keys[0]));
+                note(format!("lock {}", names(claim)));
             }
             Ok(attempt)
         })
@@ -107,7 +107,7 @@ impl Store for Recorder {
     }
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
-        note(format!("release {}", claim.keys[0]));
+        note(format!("release {}", names(claim)));
         if self.deaf.load(Ordering::Relaxed) {
             return Box::pin(async { Err(StoreError::new(StoreErrorKind::Timeout, "no answer")) });
         }
@@ -115,13 +115,17 @@ impl Store for Recorder {
     }
 
     fn abandon(&self, claim: Claim, done: Done) {
-        note(format!("abandon {}", claim.keys[0]));
+        note(format!("abandon {}", names(&claim)));
         self.store.abandon(claim, done);
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         self.store.drain()
     }
+}
+
+fn names(claim: &Claim) -> String {
+    claim.keys.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(",")
 }
 
 /// A manager over a [`Recorder`] of its own.

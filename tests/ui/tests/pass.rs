@@ -6,6 +6,8 @@ mod every_argument;
 mod literals_that_come_through_macros;
 #[path = "../pass/names-that-are-used-in-the-key-alone.rs"]
 mod names_that_are_used_in_the_key_alone;
+#[path = "../pass/several-keys.rs"]
+mod several_keys;
 
 /// Promise: every argument of the documentation's table is accepted, beside all others.
 #[test]
@@ -25,4 +27,10 @@ fn literals_that_come_through_macros() {
 #[test]
 fn names_that_are_used_in_the_key_alone() {
     names_that_are_used_in_the_key_alone::main();
+}
+
+/// Promise: `keys` takes templates and expressions in a list, and everything that yields keys; with generics, and through macros.
+#[test]
+fn several_keys() {
+    several_keys::main();
 }

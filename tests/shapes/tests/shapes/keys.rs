@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lock_runtime::{LockError, LockKey, distributed_lock, key};
-use lock_shape_tests::{body, under};
+use lock_shape_tests::{body, noted, recorded, under};
 
 const TENANT: &str = "acme";
 static REGION: &str = "eu";
@@ -129,4 +129,59 @@ async fn expressions() {
     under("report:2026-01-01", made_by_the_macro("2026-01-01T10:00")).await.expect("free");
     under("all", chosen(0)).await.expect("free");
     under("acme", chosen(1)).await.expect("free");
+}
+
+/// Promise: `keys` takes a list of templates and expressions, or anything that yields keys; they are read before the body takes the
+/// arguments, sorted, and named once each.
+#[tokio::test]
+async fn several() {
+    #[distributed_lock(keys = ["to:{to}", "from:{from.id}:{from.customer.1}"], ttl = "5s", guard = lock)]
+    async fn templates(from: Order, to: String) -> Result<(usize, Vec<u8>), LockError> {
+        body();
+        drop(from);
+        Ok((lock.keys().len(), to.into_bytes()))
+    }
+    #[distributed_lock(keys = ["b:{id}", format!("a:{id}"), TENANT], ttl = "5s")]
+    async fn mixed(id: u64) -> Result<(), LockError> {
+        body();
+        Ok(())
+    }
+    #[distributed_lock(keys = ids.iter().map(|id| key!("order:{id}")), ttl = "5s")]
+    async fn of_an_iterator(ids: Vec<u8>) -> Result<Vec<u8>, LockError> {
+        body();
+        Ok(ids)
+    }
+    #[distributed_lock(keys = keys, ttl = "5s")]
+    async fn generic<K: Into<LockKey>, I: IntoIterator<Item = K>>(keys: I) -> Result<(), LockError> {
+        body();
+        Ok(())
+    }
+    #[distributed_lock(keys = names, ttl = "5s")]
+    async fn borrowed(names: &[&str]) -> Result<usize, LockError> {
+        body();
+        Ok(names.len())
+    }
+    let (count, to) = under("from:42:ann,to:x", templates(order(), "x".to_owned())).await.expect("free");
+    assert_eq!((count, to), (2, b"x".to_vec()));
+    under("a:1,acme,b:1", mixed(1)).await.expect("free");
+    assert_eq!(under("order:1,order:2", of_an_iterator(vec![2, 1, 2])).await.expect("free"), [2, 1, 2]);
+    under("x,y", generic(["y", "x"])).await.expect("free");
+    under("x", generic(vec!["x".to_owned()])).await.expect("free");
+    assert_eq!(under("m,n", borrowed(&["n", "m"])).await.expect("free"), 2);
+}
+
+/// Promise: an expression that yields no key is an error, and not a body without a lock.
+#[tokio::test]
+async fn several_that_are_none() {
+    #[distributed_lock(keys = ids.iter().map(|id| key!("order:{id}")), ttl = "5s", name = "orders")]
+    async fn of_an_iterator(ids: &[u8]) -> Result<(), LockError> {
+        body();
+        let _ = ids;
+        Ok(())
+    }
+    drop(noted());
+    let error = recorded().scope(of_an_iterator(&[])).await.expect_err("nothing is locked");
+    assert!(matches!(error, LockError::Invalid { .. }), "{error}");
+    assert!(error.to_string().contains("there are no keys to lock"), "{error}");
+    assert_eq!(noted(), [""; 0]);
 }

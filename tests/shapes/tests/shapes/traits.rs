@@ -228,3 +228,23 @@ impl Local for Shop {
 async fn boxed_without_send() {
     assert_eq!(under("local:acme", std::rc::Rc::new(shop()).local()).await.expect("free"), 5);
 }
+
+#[async_trait]
+trait Transfers: Send + Sync {
+    async fn transfer(&self, from: u64, to: u64) -> Result<u64, LockError>;
+}
+
+#[async_trait]
+impl Transfers for Shop {
+    #[distributed_lock(keys = ["{self.name}:{from}", "{self.name}:{to}"], ttl = "5s")]
+    async fn transfer(&self, from: u64, to: u64) -> Result<u64, LockError> {
+        body();
+        Ok(u64::from(self.stock))
+    }
+}
+
+/// Promise: several keys are locked in `#[async_trait]` as well, and arguments that only they use are used.
+#[tokio::test]
+async fn boxed_with_several_keys() {
+    assert_eq!(under("acme:1,acme:2", shop().transfer(2, 1)).await.expect("free"), 5);
+}
