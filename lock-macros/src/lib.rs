@@ -49,7 +49,8 @@ mod template;
 ///
 /// | argument | value | default | meaning |
 /// |---|---|---|---|
-/// | `key` | template, or an expression that is `Into<LockKey>` | required | what to lock: the key in the store, exactly as written |
+/// | `key` | template, or an expression that is `Into<LockKey>` | required, or `keys` | what to lock: the key in the store, exactly as written |
+/// | `keys` | list of templates and such expressions, or an expression that yields keys | | [several keys](#several-keys), all or none |
 /// | `ttl` | duration | required | length of the lease, from 10 ms to 30 days |
 /// | `wait` | duration | try once | how long to wait for a lock that somebody else holds |
 /// | `retry` | expression of type `Retry` | after 20 to 250 ms, with jitter | how to ask again while waiting |
@@ -63,7 +64,7 @@ mod template;
 /// | `guard` | a name | | binds the `&LockGuard` in the body, for `remaining()`, `extend()`… |
 /// | `fence` | a name | | takes a [fencing token](#fencing-tokens) with the lock, and binds the `i64` in the body |
 /// | `metadata` | template, or an expression that is `Into<String>` | `host:pid` | shown to those who find the lock busy |
-/// | `name` | text | the key template | label in spans and metrics |
+/// | `name` | text | the key template, or several with commas; else the function's name | label in spans and metrics |
 /// | `manager` | expression, such as `self.locks` | the task's, or else the installed one | which `LockManager` |
 /// | `crate` | absolute path | `::lock_runtime` | where the runtime is, if it is re-exported |
 ///
@@ -97,6 +98,40 @@ mod template;
 ///     Ok(())
 /// }
 /// ```
+///
+/// # Several keys
+///
+/// `keys` takes all of them in one step, or none: nothing is held while something else is waited for, so calls that name the same
+/// keys in opposite orders do not block each other.
+///
+/// ```
+/// # use lock_runtime::{LockError, distributed_lock};
+/// #[distributed_lock(keys = ["account:{from}", "account:{to}"], ttl = "5s", wait = "2s")]
+/// async fn transfer(from: u64, to: u64, amount: u64) -> Result<(), LockError> {
+///     // Nobody else has either account.
+///     # let _ = amount;
+///     Ok(())
+/// }
+/// ```
+///
+/// The templates are those of `key`, and an expression in the list is a key as there. The order does not matter, and a key that comes
+/// up twice (here, `from == to`) is taken once. Where only the call knows how many there are, `keys` is an expression: anything that
+/// is `IntoIterator` of what is `Into<LockKey>`. None, and more than 1000, are `LockError::Invalid`.
+///
+/// ```
+/// # use lock_runtime::{LockError, distributed_lock, key};
+/// # struct Order { lines: Vec<Line> }
+/// # struct Line { item: u64 }
+/// #[distributed_lock(keys = order.lines.iter().map(|line| key!("stock:{line.item}")), ttl = "5s", wait = "2s")]
+/// async fn reserve(order: &Order) -> Result<usize, LockError> {
+///     Ok(order.lines.len())
+/// }
+/// ```
+///
+/// Everything else is for all of them: one TTL, one fencing token that is higher than all before for any of the keys, one release.
+/// When one key is lost, the lock is, and the other keys are given back. `Busy` names the key that somebody else has. A wait is not
+/// first in, first out: see
+/// [`LockManager::lock_many`](https://docs.rs/lock-runtime/latest/lock_runtime/struct.LockManager.html#method.lock_many).
 ///
 /// # Return types
 ///

@@ -179,7 +179,7 @@ impl LockManager {
     /// come behind it in one line while it waits in another. It asks every now and then, with jitter, and whenever one of the
     /// keys is given back in this process. While a line of others wants one of the keys, it may be passed over again and again.
     ///
-    /// A lock of which one key is lost is [lost](LockError::Lost), and the other keys are given back.
+    /// A lock of which one key is lost is [lost](crate::LockError::Lost), and the other keys are given back.
     pub fn lock_many<K: Into<LockKey>>(&self, keys: impl IntoIterator<Item = K>) -> LockRequest<()> {
         LockRequest::new(Some(self.clone()), Keys::several(keys))
     }
