@@ -6,7 +6,6 @@
     // A panic here is shown as "custom attribute panicked", over the whole function.
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
-
 use proc_macro::TokenStream;
 
 mod args;
@@ -75,7 +74,7 @@ mod template;
 ///
 /// A placeholder is a parameter, or a field of one: `{id}`, `{order.customer.0}`, `{self.tenant}`, `{type}` for `r#type`. A
 /// name in capitals is a constant: `{TENANT}`. `{{` and `}}` stand for the characters themselves. Numbers may have a format:
-/// `{id:05}`, `{hash:08x}`.
+/// `{id:05}`, `{hash:08x}`. Text may not be padded: `a` and `a ` would share a lock.
 ///
 /// Different values make different keys. In a value, the characters of the template's own text (letters and digits apart)
 /// are written as `%` and their code, and so are `%`, `{`, `}` and control characters; an ordinary id comes out unchanged.

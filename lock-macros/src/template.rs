@@ -7,6 +7,9 @@ use syn::{Ident, Index, LitStr, Member};
 use crate::item::Scope;
 use crate::suggest;
 
+/// The longest key that the runtime takes, in bytes.
+const LONGEST_KEY: u16 = 1024;
+
 /// What a template is written for. Only keys must keep different values apart.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Role {
@@ -98,6 +101,7 @@ impl Template {
     ///     P::KeyWriter::literal(&mut __key, "order:");
     ///     P::KeyWriter::part(&mut __key, "order.id", &order.id);
     ///     P::KeyWriter::literal(&mut __key, ":");
+    ///     P::KeyWriter::padded(&line);
     ///     P::KeyWriter::formatted(&mut __key, "line:05", ::core::format_args!("{:05}", line));
     ///     P::KeyWriter::finish(__key)
     /// }
@@ -117,7 +121,11 @@ impl Template {
                     quote_spanned! {site=> #private::KeyWriter::part(&mut __key, #source, &#value); }
                 } else {
                     let format = LitStr::new(&format!("{{:{}}}", part.spec), site);
+                    // Digits without a radix: whether the value is a number, its format does not ask.
+                    let padded = part.spec.ends_with(|c: char| c.is_ascii_digit());
+                    let padded = padded.then(|| quote_spanned! {site=> #private::KeyWriter::padded(&#value); });
                     quote_spanned! {site=>
+                        #padded
                         #private::KeyWriter::formatted(&mut __key, #source, ::core::format_args!(#format, #value));
                     }
                 }
@@ -237,7 +245,8 @@ fn member(text: &str) -> Option<Member> {
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
         return Some(Member::Unnamed(Index { index: text.parse().ok()?, span: Span::call_site() }));
     }
-    identifier(text).map(Member::Named)
+    // No field has the name `self`, and rustc would be at a loss for words.
+    identifier(text).filter(|field| field != "self" && field != "Self").map(Member::Named)
 }
 
 fn unclosed(from: &str) -> String {
@@ -329,9 +338,13 @@ fn spec(part: &Placeholder) -> Result<(), String> {
     let spec = part.spec.as_str();
     let rest = spec.strip_prefix('+').unwrap_or(spec);
     let rest = rest.strip_prefix('#').unwrap_or(rest);
-    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-    if matches!(rest, "" | "x" | "X" | "o" | "b") {
-        return Ok(());
+    let radix = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    if matches!(radix, "" | "x" | "X" | "o" | "b") {
+        let width = rest.strip_suffix(radix).unwrap_or(rest);
+        if width.is_empty() || width.parse().is_ok_and(|width: u16| width <= LONGEST_KEY) {
+            return Ok(());
+        }
+        return Err(format!("`{{{source}}}`: a key has at most {LONGEST_KEY} bytes, and this would be wider"));
     }
     let why = if spec.ends_with('?') {
         "debug output may change with any update, and it writes an `Option` as `Some(1)`"
@@ -388,6 +401,7 @@ mod tests {
                     P::KeyWriter::literal(&mut __key, "order:");
                     P::KeyWriter::part(&mut __key, "order.id", &order.id);
                     P::KeyWriter::literal(&mut __key, "/");
+                    P::KeyWriter::padded(&lines. 0 . 1);
                     P::KeyWriter::formatted(&mut __key, "lines.0.1:05", ::core::format_args!("{:05}", lines. 0 . 1));
                     P::KeyWriter::finish(__key)
                 }
@@ -443,7 +457,10 @@ mod tests {
             "`{order.id()}` is an expression; a placeholder is a name, or a field of one\n\
              help: write `key = { let part = order.id(); lock_runtime::key!(\"a:{part}\") }`",
         );
-        for inside in ["a + b", "a[0]", "a::B", "&a", "a.", ".a", "a..b", "crate", "super", "_", "1a", "a b", "a.-1"] {
+        for inside in [
+            "a + b", "a[0]", "a::B", "&a", "a.", ".a", "a..b", "crate", "super", "_", "1a", "a b", "a.-1", "a.self",
+            "a.Self",
+        ] {
             let Err(error) = parse(&format!("x:{{{inside}}}"), Role::Key) else { panic!("`{inside}` was accepted") };
             assert!(error.to_string().contains("is an expression"), "{error}");
         }
@@ -457,6 +474,8 @@ mod tests {
         for spec in ["?", "#?", "x?", "p", "w$", "1$", ".3", ".*", "<5", "*^5", "->5", "e", "-", " ", "x5", "05 "] {
             assert!(parse(&format!("a:{{id:{spec}}}"), Role::Key).is_err(), "{spec}");
         }
+        assert!(parse("a:{id:1024}", Role::Key).is_ok());
+        flaw("a:{id:1025x}", "`{id:1025x}`: a key has at most 1024 bytes, and this would be wider");
         flaw(
             "a:{x.y:.2}",
             "`{x.y:.2}`: a precision cuts, and different values could share one lock\nhelp: write `{x.y}`",

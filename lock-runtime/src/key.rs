@@ -161,6 +161,21 @@ impl<T: Display + ?Sized> KeyPart for T {
     }
 }
 
+/// A value that can stand in a placeholder with a width, such as `{id:05}`: a number.
+///
+/// Text is padded with what it may end with: in `{name:5}`, `a` and `a ` would make the same key. A type of your own that shows
+/// nothing but a number may implement this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be padded in a lock key",
+    label = "a placeholder with a width must be a number",
+    note = "padded text could look like another text, and different values could share one lock: leave out the width"
+)]
+pub trait KeyNumber {}
+
+// Every number is one, and nothing else of the standard library.
+#[diagnostic::do_not_recommend]
+impl<T: fmt::LowerExp + ?Sized> KeyNumber for T {}
+
 /// Writes one key from the pieces of a template. Part of the expansion's contract, not of the public API.
 ///
 /// Invariant: the parts' text contains neither `%` nor any character of the template's own literal text other than ASCII
@@ -189,6 +204,9 @@ impl KeyWriter {
     pub fn part<T: KeyPart + ?Sized>(&mut self, _placeholder: &'static str, value: &T) {
         self.escaped(|escape| value.write_part(escape));
     }
+
+    /// Says of the next value that its format pads it.
+    pub fn padded<T: KeyNumber + ?Sized>(_value: &T) {}
 
     /// The value of a placeholder with a format spec.
     pub fn formatted(&mut self, _placeholder: &'static str, value: fmt::Arguments<'_>) {

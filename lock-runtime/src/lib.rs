@@ -39,7 +39,7 @@ pub use crate::error::{Busy, LockError, SetupError, StoreError, StoreErrorKind};
 pub use crate::guard::LockGuard;
 pub use crate::holder::{Holder, Token};
 pub use crate::keeper::Background;
-pub use crate::key::{KeyPart, LockKey};
+pub use crate::key::{KeyNumber, KeyPart, LockKey};
 pub use crate::lease::LostCause;
 pub use crate::manager::{LockManager, LockManagerBuilder};
 pub use crate::request::LockRequest;
