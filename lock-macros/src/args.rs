@@ -223,7 +223,7 @@ impl Given {
                 let example = example.map(|example| format!(", such as `{example}`")).unwrap_or_default();
                 return Err(syn::Error::new(name.span(), format!("the value of `{name}` is missing{example}")));
             }
-            Some(peel(input.parse()?))
+            Some(value(input)?)
         } else if name == "renew" {
             // Before another name, it is the comma that is missing.
             if !(input.is_empty() || input.peek(Token![,]) || input.peek(Ident::peek_any)) {
@@ -385,13 +385,28 @@ fn unknown(name: &Ident) -> syn::Error {
     syn::Error::new(name.span(), text)
 }
 
+/// A value, without what only surrounds it. What rustc does not take from a literal is refused here: rustc will not see it.
+pub(crate) fn value(input: ParseStream<'_>) -> syn::Result<Expr> {
+    let value = peel(input.parse()?);
+    let Expr::Lit(ExprLit { attrs, lit }) = &value else { return Ok(value) };
+    if let Some(attribute) = attrs.first() {
+        return Err(syn::Error::new_spanned(attribute, "a literal takes no attribute: leave it out"));
+    }
+    match lit {
+        Lit::Str(text) if !text.suffix().is_empty() => {
+            Err(syn::Error::new(text.span(), format!("text takes no suffix: leave out `{}`", text.suffix())))
+        }
+        _ => Ok(value),
+    }
+}
+
 /// What stands inside of parentheses, and of the invisible ones around a fragment of `macro_rules!`. A literal left in
 /// there would be taken for an expression, its placeholders for text, and every call would share one lock.
-pub(crate) fn peel(expr: Expr) -> Expr {
+fn peel(expr: Expr) -> Expr {
     match expr {
-        Expr::Group(group) => peel(*group.expr),
-        Expr::Paren(paren) => peel(*paren.expr),
-        Expr::Reference(reference) => match peel(*reference.expr) {
+        Expr::Group(group) if group.attrs.is_empty() => peel(*group.expr),
+        Expr::Paren(paren) if paren.attrs.is_empty() => peel(*paren.expr),
+        Expr::Reference(reference) if reference.attrs.is_empty() => match peel(*reference.expr) {
             literal @ Expr::Lit(_) => literal,
             expr => Expr::Reference(syn::ExprReference { expr: Box::new(expr), ..reference }),
         },
@@ -673,6 +688,19 @@ mod tests {
                 ["`{nobody}`: no parameter is called `nobody`; there is `id`"]
             );
         }
+    }
+
+    #[test]
+    fn literals_with_what_rustc_would_refuse() {
+        one(quote!(wait = "5s"ms), "text takes no suffix: leave out `ms`");
+        one(quote!(on_busy = ("skip"x)), "text takes no suffix: leave out `x`");
+        one(
+            quote!(
+                metadata = #[cfg(never)]
+                "a"
+            ),
+            "a literal takes no attribute: leave it out",
+        );
     }
 
     #[test]

@@ -42,7 +42,7 @@ struct KeyLiteral(LitStr);
 
 impl syn::parse::Parse for KeyLiteral {
     fn parse(input: syn::parse::ParseStream<'_>) -> syn::Result<Self> {
-        let expr = crate::args::peel(input.parse()?);
+        let expr = crate::args::value(input)?;
         input.parse::<Option<syn::Token![,]>>()?;
         crate::args::string(&expr, || "`key!` takes one template: `key!(\"order:{id}\")`".to_owned()).map(Self)
     }
