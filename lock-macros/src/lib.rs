@@ -6,6 +6,9 @@
     // A panic here is shown as "custom attribute panicked", over the whole function.
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
 )]
+// Beside tests, tokens know their places (`span-locations`) and are larger than they are in the compiler.
+#![allow(clippy::large_enum_variant)]
+
 use proc_macro::TokenStream;
 
 mod args;
@@ -13,6 +16,8 @@ mod boxed;
 mod captures;
 mod duration;
 mod expand;
+#[cfg(test)]
+mod fuzz;
 mod item;
 mod output;
 mod suggest;
