@@ -238,6 +238,10 @@ fn identifier(text: &str) -> Option<Ident> {
     if matches!(text, "self" | "Self") {
         return Some(Ident::new(text, Span::call_site()));
     }
+    // A keyword since edition 2024, which syn does not know. Raw, it is the same name in every edition.
+    if text == "gen" {
+        return Some(Ident::new_raw(text, Span::call_site()));
+    }
     syn::parse_str(text).or_else(|_| syn::parse_str(&format!("r#{text}"))).ok()
 }
 
