@@ -51,7 +51,7 @@ pub(crate) enum Value {
 }
 
 /// Every kind of path, with the type that it has in a program, and whether that is a number.
-pub(crate) const PATHS: [(&str, bool); 13] = [
+pub(crate) const PATHS: [(&str, bool); 17] = [
     ("id", true),
     ("number", true),
     ("name", false),
@@ -63,8 +63,12 @@ pub(crate) const PATHS: [(&str, bool); 13] = [
     ("order.lines.0", true),
     ("order.lines.1.1", false),
     ("order.match", false),
+    ("order.gen", true),
+    ("gen", false),
     ("t.0", true),
     ("t.1.0", false),
+    ("self.zone", false),
+    ("TENANT", false),
 ];
 
 const SEPARATORS: [&str; 16] = [":", "/", "-", "_", ".", " ", "|", "{", "}", "é", "→", "\"", "\\", "\n", "²", "😀"];
