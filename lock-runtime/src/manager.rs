@@ -143,7 +143,7 @@ impl LockManager {
             key_prefix: Box::default(),
             shutdown_grace: Duration::from_secs(5),
             max_stall: Duration::from_secs(60),
-            hands_over: true,
+            hands_over: None,
             max_waiting: 10_000,
         }
     }
@@ -292,7 +292,7 @@ pub struct LockManagerBuilder {
     key_prefix: Box<str>,
     shutdown_grace: Duration,
     max_stall: Duration,
-    hands_over: bool,
+    hands_over: Option<bool>,
     max_waiting: usize,
 }
 
@@ -318,13 +318,17 @@ impl LockManagerBuilder {
     }
 
     /// Whether a lock that is given back while another caller of this process waits for it goes to that one directly, without
-    /// the store: up to 1,024 times, or for 5 ms, in a row, before other processes have their chance. They are, unless told.
+    /// the store: up to 1,024 times, or for 5 ms, in a row. It is, unless told, where the store [keeps a
+    /// line](Store::keeps_line), in which other processes have their turn after that. Where it does not, they would have to find
+    /// the short moment between one such row and the next: switch it on for locks that only one process wants, or does most of the
+    /// time.
     ///
     /// Only where nobody can tell the difference: not for a lock that was asked for with a
-    /// [`fence`](crate::LockRequest::fence), a [`min_hold`](crate::LockRequest::min_hold) or metadata of its own, and only while
-    /// about a whole lease is left. Locks in memory are given back as fast as they are handed over, and never are.
+    /// [`fence`](crate::LockRequest::fence), a [`min_hold`](crate::LockRequest::min_hold), a [token](crate::LockRequest::token) or
+    /// metadata of its own, and only while about a whole lease is left. Locks in memory are given back as fast as they are handed
+    /// over, and never are.
     pub fn hand_over(mut self, on: bool) -> Self {
-        self.hands_over = on;
+        self.hands_over = Some(on);
         self
     }
 
@@ -342,7 +346,7 @@ impl LockManagerBuilder {
     pub fn build(self) -> LockManager {
         let keeper = Keeper::new(self.max_stall);
         self.store.attach(&Background::new(keeper.clone()));
-        let hands_over = self.hands_over && self.store.is_remote();
+        let hands_over = self.store.is_remote() && self.hands_over.unwrap_or_else(|| self.store.keeps_line());
         LockManager {
             shared: Arc::new(Shared {
                 hands_over,

@@ -124,8 +124,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         })
     }
 
-    /// A place for `claim` in the line before its key, to wait in; nothing is sent yet. `None`: there is no line here, and who
-    /// waits asks every now and then.
+    /// Whether there is a line before the keys, in which callers of several processes take turns. If not, whoever waits asks every
+    /// now and then.
+    fn keeps_line(&self) -> bool {
+        false
+    }
+
+    /// A place for `claim` in the line before its key, to wait in; nothing is sent yet. `None`: there is none to be had.
     ///
     /// A claim of several keys has no place anywhere: it would hold one key while it waits for another.
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
@@ -207,6 +212,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
         (**self).self_test(probe)
+    }
+
+    fn keeps_line(&self) -> bool {
+        (**self).keeps_line()
     }
 
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {

@@ -213,8 +213,7 @@ async fn web_on_redis() {
     });
     web.assert_right().await;
     let mut admin = server.admin();
-    // Most of the hundred purchases have their lock from the one before.
-    assert!((1..100).contains(&admin.command_counts()["set"]));
+    assert!(admin.command_counts()["set"] >= 100);
     assert!(admin.keys().is_empty(), "whoever has an answer has released");
 }
 

@@ -20,8 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an offer stands, with what a busy machine adds; far below the lease.
 const SOON: Duration = Duration::from_secs(5);
 
-async fn connect(server: &RedisServer) -> LockManager {
-    LockManager::connect(&server.url()).await.expect("connect")
+fn build(server: &RedisServer, hand_over: bool) -> LockManager {
+    let store = RedisStore::open(&server.url()).expect("a good address");
+    LockManager::builder(store).hand_over(hand_over).shutdown_grace(Duration::from_millis(200)).build()
 }
 
 fn request(locks: &LockManager) -> LockRequest {
@@ -70,7 +71,7 @@ async fn crowd(locks: &LockManager, server: &RedisServer, tasks: usize, turns: u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_callers_share_an_acquisition() {
     let server = RedisServer::start();
-    let (acquired, released) = crowd(&connect(&server).await, &server, 32, 50).await;
+    let (acquired, released) = crowd(&build(&server, true), &server, 32, 50).await;
     assert_eq!(acquired, released);
     assert!(acquired < 32 * 50 / 2, "hardly anything was handed over: {acquired} acquisitions");
 }
@@ -79,8 +80,7 @@ async fn many_callers_share_an_acquisition() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_can_be_switched_off() {
     let server = RedisServer::start();
-    let store = RedisStore::open(&server.url()).expect("a good address");
-    let (acquired, released) = crowd(&LockManager::builder(store).hand_over(false).build(), &server, 4, 25).await;
+    let (acquired, released) = crowd(&build(&server, false), &server, 4, 25).await;
     assert_eq!(released, 100);
     assert!(acquired >= 100, "{acquired}");
 }
@@ -95,7 +95,7 @@ async fn ask<F: Future>(mut future: Pin<&mut F>) {
 #[tokio::test]
 async fn first_come_first_served() {
     let server = RedisServer::start();
-    let locks = connect(&server).await;
+    let locks = build(&server, true);
     let guard = request(&locks).acquire().await.expect("free");
     let (note, mut notes) = mpsc::unbounded_channel();
     let mut crowd = JoinSet::new();
@@ -121,7 +121,7 @@ async fn first_come_first_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sleeper_is_passed_over() {
     let server = RedisServer::start();
-    let locks = connect(&server).await;
+    let locks = build(&server, true);
     let guard = request(&locks).acquire().await.expect("free");
     let mut sleeper = pin!(request(&locks).acquire());
     ask(sleeper.as_mut()).await;
@@ -146,7 +146,7 @@ async fn a_sleeper_is_passed_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sleeper_keeps_the_lock_from_nobody() {
     let server = RedisServer::start();
-    let (locks, others) = (connect(&server).await, connect(&server).await);
+    let (locks, others) = (build(&server, true), build(&server, true));
     let guard = request(&locks).acquire().await.expect("free");
     let mut sleeper = pin!(request(&locks).acquire());
     ask(sleeper.as_mut()).await;
@@ -164,7 +164,7 @@ async fn a_sleeper_keeps_the_lock_from_nobody() {
 #[tokio::test]
 async fn dropped_at_every_poll() {
     let server = RedisServer::start();
-    let locks = connect(&server).await;
+    let locks = build(&server, true);
     for moment in [Moment::Pending, Moment::Woken] {
         for polls in 1.. {
             let guard = request(&locks).acquire().await.expect("free");
@@ -207,7 +207,7 @@ async fn acquisitions(first: LockRequest, second: LockRequest, server: &RedisSer
 #[tokio::test]
 async fn what_makes_a_difference_is_not_handed_over() {
     let server = RedisServer::start();
-    let locks = connect(&server).await;
+    let locks = build(&server, true);
     let plain = || request(&locks);
 
     let (guard, asked) = acquisitions(plain(), plain(), &server).await;
@@ -241,7 +241,7 @@ async fn what_makes_a_difference_is_not_handed_over() {
 #[tokio::test]
 async fn a_lease_does_not_grow_by_being_handed_over() {
     let server = RedisServer::start();
-    let locks = connect(&server).await;
+    let locks = build(&server, true);
     let guard = request(&locks).acquire().await.expect("free");
     let mut waiting = pin!(request(&locks).acquire());
     ask(waiting.as_mut()).await;
@@ -259,8 +259,7 @@ async fn a_lease_does_not_grow_by_being_handed_over() {
 #[tokio::test]
 async fn shutdown_in_the_middle() {
     let server = RedisServer::start();
-    let store = RedisStore::open(&server.url()).expect("a good address");
-    let locks = LockManager::builder(store).shutdown_grace(Duration::from_millis(200)).build();
+    let locks = build(&server, true);
     let guard = request(&locks).acquire().await.expect("free");
     let mut sleeper = pin!(request(&locks).acquire());
     ask(sleeper.as_mut()).await;
