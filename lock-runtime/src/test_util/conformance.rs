@@ -569,6 +569,19 @@ cases! {
         }
     }
 
+    /// BE-05 again: one request that is made twice stores two values, so that giving back what it won first ends nothing of what it
+    /// won then.
+    be_05_each_acquisition_under_a_token_is_its_own(fixture) {
+        let request = client(&fixture).lock(KEY).ttl(HOUR).token(FOO);
+        let stale = request.clone().acquire().await.expect("free");
+        let before = fixture.get(KEY).await;
+        let guard = request.acquire().await.expect("held under the same token");
+        assert_ne!(fixture.get(KEY).await, before);
+        assert_lost(stale.release().await);
+        assert_ttl_about(&guard, HOUR).await;
+        guard.release().await.expect("ours");
+    }
+
     /// BE-06: giving back twice: the second time it is not ours, and nothing happens. (A guard can only be released once; this
     /// is the store's own operation.)
     be_06_double_release(fixture) {
