@@ -117,6 +117,8 @@ struct Seat {
 
 #[derive(Debug)]
 struct Held {
+    /// By which its place finds it.
+    number: u64,
     token: Token,
     hold: Weak<Hold>,
 }
@@ -207,20 +209,20 @@ impl Queue {
     }
 
     fn occupy_one(self: &Arc<Self>, key: &Spot, hold: &Arc<Hold>) -> Place {
-        let token = hold.claim().token.clone();
-        let latest = Held { token: token.clone(), hold: Arc::downgrade(hold) };
+        let number = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let latest = Held { number, token: hold.claim().token.clone(), hold: Arc::downgrade(hold) };
         self.lock().at.entry(key.clone()).or_default().held = Some(latest);
-        Place { queue: self.clone(), key: key.clone(), token, more: Vec::new() }
+        Place { queue: self.clone(), key: key.clone(), number, more: Box::default() }
     }
 
     /// Offers the lease at `place` to whoever has the turn, if that can make use of it; else the place stays.
     pub(crate) fn offer(&self, place: &mut Option<Place>, leaving: Leaving) -> Offered {
         let mut lines = self.lock();
         let lines = &mut *lines;
-        let Some(Place { key, token, .. }) = place else { return Offered::No };
+        let Some(Place { key, number, .. }) = place else { return Offered::No };
         let Some(line) = lines.at.get_mut(key) else { return Offered::No };
         // A later lease of the same key may stand here: this one had expired before it was given back.
-        let is_latest = line.held.as_ref().is_some_and(|held| held.token == *token);
+        let is_latest = line.held.as_ref().is_some_and(|held| held.number == *number);
         let suits = line.wanted.as_ref().is_some_and(|want| leaving.suits(want));
         if !is_latest || !suits || line.offer.is_some() {
             return Offered::No;
@@ -449,16 +451,17 @@ impl Drop for Waiting<'_> {
 pub(crate) struct Place {
     queue: Arc<Queue>,
     key: Spot,
-    token: Token,
+    /// Of the lease, among all that this queue has known.
+    number: u64,
     /// Those of the other keys, where there are several. Given back after this one.
-    more: Vec<Place>,
+    more: Box<[Place]>,
 }
 
 impl Place {
     /// The lease has another holder now.
     pub(crate) fn pass_to(&self, hold: &Arc<Hold>) {
         if let Some(line) = self.queue.lock().at.get_mut(&self.key)
-            && let Some(held) = line.held.as_mut().filter(|held| held.token == self.token)
+            && let Some(held) = line.held.as_mut().filter(|held| held.number == self.number)
         {
             held.hold = Arc::downgrade(hold);
         }
@@ -471,7 +474,7 @@ impl Drop for Place {
         let Entry::Occupied(mut entry) = lines.at.entry(self.key.clone()) else { return };
         let line = entry.get_mut();
         // A later lease of the same key may stand here: this one had expired before it was given back.
-        if line.held.as_ref().is_none_or(|held| held.token != self.token) {
+        if line.held.as_ref().is_none_or(|held| held.number != self.number) {
             return;
         }
         line.held = None;
