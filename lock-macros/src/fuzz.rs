@@ -17,7 +17,7 @@ fn cases(usually: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { usually };
     // A case that failed becomes a test by its own name; a file of seeds says nothing to its reader.
-    ProptestConfig { cases, failure_persistence: None, ..config }
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 2_000, ..config }
 }
 
 /// A slip of the hand in a text, by characters, or in tokens.

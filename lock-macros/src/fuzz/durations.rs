@@ -122,3 +122,16 @@ fn around_the_limits() {
         }
     }
 }
+
+/// Promise: what is longer than a number can be is refused, and is not what is left of it: the last products that fit, and the
+/// first that do not, for each unit.
+#[test]
+fn beyond_all_numbers() {
+    for (unit, scale) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        let last = u128::from(u64::MAX) / scale;
+        for number in last - 2..last + 4 {
+            check(&format!("{number}{unit}")).expect("as the oracle has it");
+            check(&format!("1d{number}{unit}")).expect("as the oracle has it");
+        }
+    }
+}

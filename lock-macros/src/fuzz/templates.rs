@@ -333,7 +333,7 @@ proptest! {
     /// Taking `{a}x{b}` turns this red, and so do `%` in the text and a format that pads with what a value may hold.
     #[test]
     fn templates_with_slips(
-        pieces in pieces(), slips in slips_of_text("[{}:.a0_# é%x+<5$?²ⅷ\u{0}]{1,3}|\\{\\{|\\}\\}|self|\\{id:99999\\}"), seed in any::<u64>(),
+        pieces in pieces(), slips in slips_of_text("[{}:.a0_# é%x+<5$?²ⅷ\u{0}]{1,3}|\\{\\{|\\}\\}|self|\\{id:99999\\}|\\{id\\}[x1]{0,2}"), seed in any::<u64>(),
     ) {
         let source = grammar::source(&pieces);
         check(&slipped(&source, &slips), seed)?;
