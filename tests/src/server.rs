@@ -118,7 +118,11 @@ impl ServerOptions {
                 }
                 panic!("redis-server ended with {status}; is it installed? tests/run.sh installs it.\n{output}");
             }
-            let answered = Admin::connect(&url, Duration::from_secs(1)).and_then(|mut admin| admin.process_id());
+            let answered = Admin::connect(&url, Duration::from_secs(1)).and_then(|mut admin| {
+                // A server says who it is while it still reads what it had written, and answers nothing else.
+                admin.try_command::<()>(&["PING"])?;
+                admin.process_id()
+            });
             if answered.is_ok_and(|id| id == process.pid()) {
                 return Ok(());
             }
