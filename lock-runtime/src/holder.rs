@@ -60,6 +60,12 @@ impl Token {
         Self::chosen(self.as_str()).unwrap_or_else(Self::fresh)
     }
 
+    /// Whether `text` could be the [proof](Token::proof) of an acquisition.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_proof(text: &str) -> bool {
+        is_token(text) || text.len() == PROOF && text.split_once(':').is_some_and(|(token, _)| is_token(token))
+    }
+
     /// What a stored value begins with, if it was stored by this very acquisition.
     pub(crate) fn proof(&self) -> &str {
         // ASCII, and nothing else.

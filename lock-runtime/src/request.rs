@@ -14,6 +14,7 @@ use crate::keys::{Keys, Listed};
 use crate::manager::{LockManager, Shared};
 use crate::retry::Retry;
 use crate::several::Several;
+use crate::store::waiter;
 use crate::terms::{Renew, Terms};
 use crate::waiting::Patience;
 use crate::{body, fencing, holder, telemetry};
@@ -241,6 +242,10 @@ impl LockRequest {
 fn check(shared: &Arc<Shared>, key: &LockKey) -> Result<(), LockError> {
     if fencing::is_counter(key) {
         let reason = "this is where the counter of fencing tokens is kept; choose another key";
+        return Err(LockError::Invalid { key: key.clone(), reason: reason.into() });
+    }
+    if waiter::is_line(key) {
+        let reason = "this is where those are listed who wait for a lock; choose another key";
         return Err(LockError::Invalid { key: key.clone(), reason: reason.into() });
     }
     if body::encloses(shared, key) {

@@ -23,9 +23,11 @@
 //! | `lock.stalled` | warn | | a body was not polled for [`max_stall`](crate::LockManagerBuilder::max_stall), and its lock is not renewed meanwhile |
 //! | `lock.orphaned` | warn | `ttl` | a clean-up came to nothing; the lock ends with its TTL |
 //!
-//! One more event is about no lock, and has no such field: `lock.eviction` (warn; `server`, `policy`) when
+//! Two more events are about no lock, and have no such field. `lock.eviction` (warn; `server`, `policy`): when
 //! [`connect`](crate::LockManager::connect) or [`self_test`](crate::LockManager::self_test) finds a server whose
 //! `maxmemory-policy` lets it remove locks before their time. A lock has a TTL, and keys that have one are the first to go.
+//! `lock.polling` (warn; `server`, `reason`): once, when it turns out that a lock cannot go from one process to the next without
+//! polling, because the server is too old or the user lacks a permission. Whoever waits asks every now and then.
 //!
 //! A `#[tracing::instrument]` that stands above the attribute has the body alone in its span; one that stands below has the
 //! waiting in it as well.
@@ -146,6 +148,15 @@ pub(crate) fn evicting(server: &str, policy: &str, limited: bool) {
             "redis would evict locks if it had a memory limit: set `maxmemory-policy noeviction` before `maxmemory`"
         );
     }
+}
+
+/// A server that lets nobody wait in line.
+#[cfg(feature = "redis")]
+pub(crate) fn polling(server: &str, reason: &dyn std::fmt::Display) {
+    warn!(
+        name: "lock.polling", target: "lock_runtime", server, %reason,
+        "locks are not handed from process to process: whoever waits for one asks every now and then"
+    );
 }
 
 /// The clean-ups of a store.

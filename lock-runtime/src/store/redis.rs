@@ -2,10 +2,15 @@
 //!
 //! A lock is a plain string key: the value is the token, then a space and the metadata, if there is any. So programs written
 //! with bsm/redislock, redsync, redis-py or node-redlock exclude ours on the same key, and the other way round.
+//!
+//! Those who wait stand in a line, which is a list beside the key: see `redis/handoff.rs`.
 
 mod checkup;
 mod cleanup;
 mod connection;
+mod handoff;
+mod learned;
+mod notes;
 mod refusal;
 mod renewal;
 mod reply;
@@ -22,9 +27,11 @@ use redis::{Client, Cmd, RedisWrite, ToRedisArgs, Value};
 
 use self::cleanup::Known;
 use self::connection::{Link, Pool, Timeouts};
+use self::handoff::InLine;
 use self::refusal::Acquire;
 use self::reply::Fault;
 use self::script::Script;
+use super::waiter::{LINE, Waiter};
 use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, join_all, millis};
 use crate::clock::{Moment, boottime};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
@@ -242,18 +249,34 @@ impl Store for RedisStore {
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            let (script, command) = give_back(claim);
-            let (deleted, lost_answer) = self.number(script, command).await?;
-            match lost_answer {
-                // The first request may have done it, or not: "not ours" would be a guess.
-                Some(error) if deleted != 1 => Err(error),
-                _ => Ok(deleted == 1),
+            self.pool.notes.forget(&claim.token);
+            let mut lost_answer = None;
+            loop {
+                let link = self.pool.link().await?;
+                let answer = give_back(&link, claim, &[], How::InTime).await;
+                return match (answer.map_err(Fault::into_error), lost_answer) {
+                    // An idle connection may have been closed without anybody noticing.
+                    (Err(error), None) if error.kind() == StoreErrorKind::Connection => {
+                        lost_answer = Some(error);
+                        continue;
+                    }
+                    // The first request may have done it, or not: "not ours" would be a guess.
+                    (Ok(false), Some(error)) => Err(error),
+                    (answer, _) => answer,
+                };
             }
         })
     }
 
     fn abandon(&self, claim: Claim, done: Done) {
-        cleanup::start(&self.pool, self.pool.any_link(), &self.pending, claim, Known::Held, done);
+        self.pool.notes.forget(&claim.token);
+        cleanup::start(&self.pool, self.pool.any_link(), &self.pending, claim, Vec::new(), Known::Held, done);
+    }
+
+    fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
+        // A claim that replaces another one has nobody to wait for.
+        let lines_up = claim.keys.len() == 1 && claim.replaces.is_empty() && self.pool.learned.has_lines();
+        lines_up.then(|| -> Box<dyn Waiter> { Box::new(InLine::new(self, claim)) })
     }
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
@@ -287,45 +310,100 @@ impl Drop for Armed<'_> {
         if let Some(claim) = self.claim {
             let RedisStore { pool, pending } = self.store;
             let link = Some(self.link.clone());
-            cleanup::start(pool, link, pending, claim.clone(), Known::Unknown, Done::nothing());
+            cleanup::start(pool, link, pending, claim.clone(), Vec::new(), Known::Unknown, Done::nothing());
         }
     }
 }
 
-/// Compare and delete, with a deadline. `false`: not ours, and nothing was deleted that was not.
-async fn compare_and_delete(link: &Link, claim: &Claim) -> Result<bool, Fault> {
-    let (script, command) = give_back(claim);
-    Ok(reply::number(link.run(script, command).await, link.server())? == 1)
+/// How long the answer to a release is waited for.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// As long as an operation may take.
+    InTime,
+    /// As long as the connection lives.
+    Patiently,
+    /// As long as the connection lives; and in one single message, which is carried out even if the server answers when nobody
+    /// waits any more.
+    Behind,
 }
 
-/// As [`compare_and_delete`], for as long as the connection lives. Behind a request whose outcome is unknown it is one single
-/// message: it is carried out even if the server answers neither before nobody waits any more.
-async fn compare_and_delete_behind(link: &Link, claim: &Claim, known: Known) -> Result<bool, Fault> {
-    let (script, command) = give_back(claim);
-    let answer = match known {
-        Known::Held => link.run_patiently(script, command).await,
-        Known::Unknown => link.run_text(script, command).await,
-    };
-    Ok(reply::number(answer, link.server())? == 1)
-}
-
-/// The script that gives `claim` back, and what it is told: compare and delete; while the keys are to be kept, compare and
-/// replace.
-fn give_back(claim: &Claim) -> (&'static Script, impl Fn(&mut Cmd)) {
-    let kept = millis(claim.kept_for(boottime()));
-    let script = if kept == 0 { &script::RELEASE } else { &script::FLOOR };
-    let command = move |command: &mut Cmd| {
-        write_keys(command, claim);
-        if kept > 0 {
-            command.arg(claim.tombstone()).arg(kept);
+impl How {
+    async fn run(self, link: &Link, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
+        match self {
+            Self::InTime => link.run(script, command).await,
+            Self::Patiently => link.run_patiently(script, command).await,
+            Self::Behind => link.run_text(script, command).await,
         }
+    }
+}
+
+/// Gives `claim` back: compare, and hand over to the first in line, or delete; while the keys are to be kept, compare and
+/// replace. `entries` leave the line. `false`: not ours, and nothing was deleted that was not.
+async fn give_back(link: &Link, claim: &Claim, entries: &[String], how: How) -> Result<bool, Fault> {
+    let kept = millis(claim.kept_for(boottime()));
+    if kept > 0 {
+        let command = |command: &mut Cmd| {
+            write_keys(command, claim);
+            command.arg(claim.tombstone()).arg(kept);
+        };
+        return Ok(reply::number(how.run(link, &script::FLOOR, command).await, link.server())? == 1);
+    }
+    let release = |command: &mut Cmd| write_release(command, claim, entries);
+    with_line_or_plain(link, how, release, |command| write_keys(command, claim)).await
+}
+
+/// As [`give_back`], of the claim that has stored `value` under `key`.
+async fn give_back_value(link: &Link, key: &str, value: &[u8]) -> Result<bool, Fault> {
+    let release = |command: &mut Cmd| {
+        command.arg(2).arg(key).arg([key, LINE].concat()).arg(value);
     };
-    (script, command)
+    let plain = |command: &mut Cmd| {
+        command.arg(1).arg(key).arg(value);
+    };
+    with_line_or_plain(link, How::InTime, release, plain).await
+}
+
+/// Runs the release that looks after the lines, or the plain one where the user has no right to those.
+async fn with_line_or_plain(
+    link: &Link,
+    how: How,
+    release: impl Fn(&mut Cmd),
+    plain: impl Fn(&mut Cmd),
+) -> Result<bool, Fault> {
+    let mut denied = None;
+    if link.gives_to_lines() {
+        match how.run(link, &script::RELEASE, release).await {
+            Err(fault) if fault.is_denied() => denied = Some(fault),
+            answer => {
+                let answer = reply::number(answer, link.server())?;
+                if answer == 3 {
+                    link.cannot_call();
+                }
+                return Ok(answer > 0);
+            }
+        }
+    }
+    // Boxed: rare, and its state would be part of every release's.
+    let answer = Box::pin(how.run(link, &script::RELEASE_PLAIN, plain)).await;
+    let answer = reply::number(answer, link.server())?;
+    if let Some(fault) = denied {
+        link.no_line_keys(&fault.into_error());
+    }
+    Ok(answer == 1)
 }
 
 /// The arguments that every script begins with: the keys, and the value that proves them ours.
 fn write_keys(command: &mut Cmd, claim: &Claim) {
     write_value(command, claim, claim.keys.iter());
+}
+
+/// What the script that gives a claim back is told: each key with its line, and the entries that leave it.
+fn write_release(command: &mut Cmd, claim: &Claim, entries: &[String]) {
+    command.arg(2 * claim.keys.len());
+    for key in &*claim.keys {
+        command.arg(key.as_str()).arg(Line(key));
+    }
+    command.arg(ValueOf(claim)).arg(entries);
 }
 
 /// What the script that takes a claim is told.
@@ -356,6 +434,19 @@ impl ToRedisArgs for ValueOf<'_> {
     fn write_redis_args<W: RedisWrite + ?Sized>(&self, out: &mut W) {
         let mut argument = out.writer_for_next_arg();
         for part in self.0.value_parts() {
+            // Into the command's own buffer: this cannot fail.
+            let _ = argument.write_all(part.as_bytes());
+        }
+    }
+}
+
+/// Where the line of a key is kept, written as an argument without a string of its own.
+struct Line<'a>(&'a LockKey);
+
+impl ToRedisArgs for Line<'_> {
+    fn write_redis_args<W: RedisWrite + ?Sized>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        for part in [self.0.as_str(), LINE] {
             // Into the command's own buffer: this cannot fail.
             let _ = argument.write_all(part.as_bytes());
         }

@@ -9,6 +9,14 @@ use super::{Claim, StoreFuture};
 use crate::clock::Moment;
 use crate::key::LockKey;
 
+/// The end of the names under which lines are kept. With a version: nobody takes out of a line what another version has put in.
+pub(crate) const LINE: &str = ":lock_runtime:q1";
+
+/// Whether this is the name of a line, of whatever key.
+pub(crate) fn is_line(key: &LockKey) -> bool {
+    key.as_str().ends_with(LINE)
+}
+
 /// The future of a call to a waiter.
 pub type Called<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 

@@ -7,8 +7,8 @@ use redis::{Cmd, Value};
 
 use super::connection::{self, Link, Pool};
 use super::reply::Fault;
-use super::script::{self, Text};
-use super::{ValueOf, write_keys};
+use super::script::{self, Script, Text};
+use super::{Line, ValueOf, write_keys};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::LockKey;
 use crate::store::Claim;
@@ -40,6 +40,33 @@ const COMMANDS: [(&str, Arguments); 9] = [
     ("DEL", write_every_key),
 ];
 
+/// As [`COMMANDS`], what hand-off takes beyond them: in an order in which each finds what it looks for.
+const LINE_COMMANDS: [(&str, Arguments); 8] = [
+    ("RPUSH", |command, probe| {
+        command.arg(Line(&probe.keys[0])).arg("entry");
+    }),
+    ("LPOS", |command, probe| {
+        command.arg(Line(&probe.keys[0])).arg("entry");
+    }),
+    ("LLEN", write_line),
+    ("LINDEX", |command, probe| {
+        command.arg(Line(&probe.keys[0])).arg(0);
+    }),
+    ("LREM", |command, probe| {
+        command.arg(Line(&probe.keys[0])).arg(0).arg("another");
+    }),
+    ("LPOP", write_line),
+    ("PUBSUB", |command, _| {
+        command.arg("NUMSUB").arg(CHANNEL);
+    }),
+    ("PUBLISH", |command, _| {
+        command.arg(CHANNEL).arg("");
+    }),
+];
+
+/// Nobody listens to it.
+const CHANNEL: &str = "lock_runtime:self-test";
+
 type Arguments = fn(&mut Cmd, &Claim);
 
 const TRIVIAL: &str = "return 1";
@@ -48,12 +75,21 @@ fn write_key(command: &mut Cmd, probe: &Claim) {
     command.arg(probe.keys[0].as_str());
 }
 
+fn write_line(command: &mut Cmd, probe: &Claim) {
+    command.arg(Line(&probe.keys[0]));
+}
+
 /// With the counter, which has no TTL.
 fn write_every_key(command: &mut Cmd, probe: &Claim) {
     write_key(command, probe);
     if let Some(counter) = &probe.fence {
         command.arg(counter.as_str());
     }
+}
+
+fn write_line_and_ttl(command: &mut Cmd, probe: &Claim) {
+    write_line(command, probe);
+    command.arg(probe.ttl_millis());
 }
 
 fn write_key_and_value(command: &mut Cmd, probe: &Claim) {
@@ -66,8 +102,12 @@ fn write_key_and_value(command: &mut Cmd, probe: &Claim) {
 pub(super) async fn warn_of_eviction(link: &Link) {
     let mut command = connection::command("INFO", 0);
     command.arg("memory");
-    let Ok(Value::BulkString(info)) = link.ask(&command).await else { return };
-    let info = String::from_utf8_lossy(&info);
+    // In one form by the one protocol, in the other by the other.
+    let info = match link.ask(&command).await {
+        Ok(Value::BulkString(info)) => String::from_utf8_lossy(&info).into_owned(),
+        Ok(Value::VerbatimString { text, .. }) => text,
+        _ => return,
+    };
     let figure = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     if let Some(policy) = figure("maxmemory_policy").filter(|policy| *policy != "noeviction") {
         telemetry::evicting(link.server(), policy, figure("maxmemory").is_some_and(|limit| limit != "0"));
@@ -89,7 +129,7 @@ pub(super) async fn self_test(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), S
     // Only where it can be deleted.
     let counter = || LockKey::from(format!("{probe}:counter"));
     test.probe.fence = failures.0.is_empty().then(counter);
-    for script in script::ALL {
+    for script in script::ALL.iter().filter(|script| !is_for_lines(script)) {
         // On a key that is ours, as far as it can be made so: that takes a script through all of its commands. If it cannot, that
         // was noted above; and so was what keeps the keys from being deleted in the end.
         Failures::default().note("", "SET", test.ask("SET", write_key_and_value).await)?;
@@ -98,7 +138,20 @@ pub(super) async fn self_test(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), S
     }
     Failures::default().note("", "DEL", test.ask("DEL", write_every_key).await)?;
     warn_of_eviction(&link).await;
-    failures.into_result()
+    failures.into_result()?;
+    if link.is_in_line().await.map_err(Fault::into_error)? {
+        // What is denied here is no failure: those who wait poll.
+        match test.lines().await?.into_result() {
+            Err(error) if error.kind() == StoreErrorKind::Denied => link.no_lines(&error),
+            lines => lines?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a script is about waiting in line, which is not needed for locks to work.
+fn is_for_lines(script: &Script) -> bool {
+    [&script::ENQUEUE, &script::CONFIRM, &script::RELEASE].iter().any(|for_lines| for_lines.name == script.name)
 }
 
 struct SelfTest<'a> {
@@ -111,6 +164,25 @@ impl SelfTest<'_> {
         let mut command = connection::command(name, 0);
         arguments(&mut command, &self.probe);
         self.link.ask(&command).await
+    }
+
+    /// Runs what waiting in line takes. Where it cannot be deleted, what is left of the line ends soon.
+    async fn lines(&self) -> Result<Failures, StoreError> {
+        let mut failures = Failures::default();
+        for (name, arguments) in LINE_COMMANDS {
+            failures.note("the command", name, self.ask(name, arguments).await)?;
+            if name == "RPUSH" {
+                Failures::default().note("", "PEXPIRE", self.ask("PEXPIRE", write_line_and_ttl).await)?;
+            }
+        }
+        for script in script::ALL.iter().filter(|script| is_for_lines(script)) {
+            Failures::default().note("", "SET", self.ask("SET", write_key_and_value).await)?;
+            let answer = self.link.run(script, |command| (script.rehearse)(command, &self.probe)).await;
+            failures.note("the script", script.name, answer)?;
+        }
+        Failures::default().note("", "DEL", self.ask("DEL", write_every_key).await)?;
+        Failures::default().note("", "DEL", self.ask("DEL", write_line).await)?;
+        Ok(failures)
     }
 }
 
@@ -161,7 +233,7 @@ mod tests {
         }
         called.sort_unstable();
         called.dedup();
-        let mut known = COMMANDS.map(|(name, _)| name);
+        let mut known: Vec<_> = COMMANDS.iter().chain(&LINE_COMMANDS).map(|(name, _)| *name).collect();
         known.sort_unstable();
         assert_eq!(called, known);
     }

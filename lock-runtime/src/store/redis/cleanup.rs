@@ -10,7 +10,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::connection::{Link, Pool};
 use super::refusal::Release;
 use super::reply::Fault;
-use super::{compare_and_delete, compare_and_delete_behind};
+use super::{How, give_back};
 use crate::clock::boottime;
 use crate::error::StoreErrorKind;
 use crate::outstanding::{Outstanding, Ticket};
@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 /// What is known of the claim that is to be cleaned up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
-    /// It was acquired: whatever any connection answers is the truth.
+    /// It was acquired, or all that was sent for it was answered: whatever any connection answers is the truth.
     Held,
     /// The request that acquires it may be on its way: only an answer on the same connection, behind that request, or the
     /// deletion itself, is the truth.
@@ -35,7 +35,7 @@ const DENIALS: u32 = 3;
 /// How long a clean-up is left to a runtime that may not be driven by anybody any more.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Starts the clean-up of `claim`: behind everything that was sent on `link`, on the runtime that drives it; without a
+/// Starts the clean-up of `claim`, and of the `entries` that it may have in line: behind everything that was sent on `link`, on the runtime that drives it; without a
 /// link, on the current runtime and a connection that is yet to be made. The keeper takes it over where there is neither, where
 /// the runtime ends before the clean-up is settled, and where it may be idle: a runtime of one thread works only while
 /// somebody is blocked on it.
@@ -44,6 +44,7 @@ pub(super) fn start(
     link: Option<Arc<Link>>,
     outstanding: &Outstanding,
     claim: Claim,
+    entries: Vec<String>,
     known: Known,
     done: Done,
 ) {
@@ -52,7 +53,7 @@ pub(super) fn start(
     let link = link.filter(|_| known == Known::Unknown || current.is_some() || pool.background().is_none());
     let runtime = link.as_ref().map(|link| link.runtime.clone()).or(current);
     let span = cleanup::span(&claim);
-    let case = Arc::new(Case { known, open: Mutex::new(Some((claim, outstanding.begin(), done))) });
+    let case = Arc::new(Case { known, entries, open: Mutex::new(Some((claim, outstanding.begin(), done))) });
     let settling = Settling { pool: pool.clone(), case: case.clone(), role: Role::First };
     let Some(runtime) = runtime else { return drop(settling) };
     if let (RuntimeFlavor::CurrentThread, Some(background)) = (runtime.runtime_flavor(), pool.background()) {
@@ -65,6 +66,8 @@ pub(super) fn start(
 /// One clean-up, wherever it is worked on. Two may be at it: to compare and delete is harmless.
 struct Case {
     known: Known,
+    /// What its waiter may have left in line.
+    entries: Vec<String>,
     /// `None` when it is settled.
     open: Mutex<Option<(Claim, Ticket, Done)>>,
 }
@@ -105,7 +108,7 @@ enum Role {
 impl Settling {
     async fn settle(mut self, link: Option<Arc<Link>>) {
         let Some(claim) = self.case.claim() else { return };
-        match settle(&self.pool, link.as_deref(), &claim, self.case.known).await {
+        match settle(&self.pool, link.as_deref(), &claim, &self.case).await {
             Some(true) => drop(self.case.close()),
             // Another runtime could do no better.
             Some(false) if matches!(self.role, Role::First) => self.role = Role::Last,
@@ -142,13 +145,17 @@ impl Drop for Settling {
 
 /// Deletes `claim`'s keys where they are still ours, until the outcome is certain. `false`: it is not, and will not be. `None`:
 /// this runtime has no timers, or no I/O.
-async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Known) -> Option<bool> {
+async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, case: &Case) -> Option<bool> {
+    let Case { known, entries, .. } = case;
     let end = boottime().plus(claim.ttl);
     // This request is never given up while the connection lives: behind a stopped server it waits in line with the request
     // that it follows, which may be carried out long after the TTL counted from here, with a fresh one.
     let mut behind = pin!(async {
         match link {
-            Some(link) => compare_and_delete_behind(link, claim, known).await,
+            Some(link) => {
+                let how = if *known == Known::Held { How::Patiently } else { How::Behind };
+                give_back(link, claim, entries, how).await
+            }
             None => pending().await,
         }
     });
@@ -175,7 +182,7 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, known: Kno
             return Some(behind_is_open && behind.await.is_ok());
         }
         let answer = match pool.link().await {
-            Ok(other) => compare_and_delete(&other, claim).await,
+            Ok(other) => give_back(&other, claim, entries, How::InTime).await,
             Err(error) if error.kind() == StoreErrorKind::Runtime => return None,
             Err(error) => Err(Fault::Silent(error)),
         };

@@ -6,21 +6,26 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, SendError};
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, ProtocolVersion, PushInfo, RedisError, Value,
+};
 use tokio::runtime::{Handle, Id};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::AbortHandle;
 
+use super::handoff::give_back_ghost;
+use super::learned::Learned;
+use super::notes::{Notes, Wire};
 use super::reply::{self, Fault};
 use super::script::Script;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::holder::Token;
 use crate::keeper::Background;
 use crate::timer;
 
@@ -42,14 +47,16 @@ pub(super) struct Pool {
     slots: Mutex<Vec<(Id, Arc<Slot>)>>,
     /// Where clean-ups run that have no runtime.
     background: OnceLock<Background>,
-    /// Whether the server is older than the line of flags that our scripts begin with. Known to all connections: what one of them
-    /// learned must not be lost when it breaks, or where answers take long, every renewal would begin with learning it.
-    plain_scripts: Arc<AtomicBool>,
+    pub(super) learned: Arc<Learned>,
+    pub(super) notes: Arc<Notes>,
 }
 
 /// The place of one runtime's connection.
 struct Slot {
     link: Mutex<Option<Arc<Link>>>,
+    /// Where those who wait in line are called: the same on every connection that is made in this place, so that whoever comes
+    /// back on a new one has kept its place in line.
+    channel: Arc<str>,
     /// What the task that is dialling will come to: a burst of callers dials once.
     dialling: Mutex<Option<watch::Receiver<Dialled>>>,
     /// The task that removes this slot from its pool when the runtime ends.
@@ -68,7 +75,8 @@ impl Slot {
                 let _departure = departure;
                 std::future::pending::<()>().await;
             });
-            Self { link: Mutex::default(), dialling: Mutex::default(), departure: waiting.abort_handle() }
+            let channel = format!("lock_runtime:{}", Token::fresh().as_str()).into();
+            Self { link: Mutex::default(), channel, dialling: Mutex::default(), departure: waiting.abort_handle() }
         })
     }
 
@@ -93,7 +101,8 @@ impl Pool {
             timeouts,
             slots: Mutex::default(),
             background: OnceLock::new(),
-            plain_scripts: Arc::default(),
+            learned: Arc::default(),
+            notes: Arc::default(),
         }
     }
 
@@ -201,7 +210,7 @@ impl Pool {
         *dialling = Some(dialled.clone());
         let (pool, slot, own) = (self.clone(), slot.clone(), runtime.clone());
         runtime.spawn(async move {
-            let outcome = match timer::timeout(limit, pool.dial(own)) {
+            let outcome = match timer::timeout(limit, pool.dial(&slot.channel, own)) {
                 Ok(dialling) => dialling.await.unwrap_or_else(|_| Err(pool.not_in_time(limit))),
                 Err(error) => Err(error),
             };
@@ -231,28 +240,108 @@ impl Pool {
         links.min_by_key(|link| link.is_broken())
     }
 
-    async fn dial(self: &Arc<Self>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
+    async fn dial(self: &Arc<Self>, channel: &Arc<str>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
+        let wire = Arc::default();
+        let (connection, protocol) = self.greet(&wire, &runtime).await?;
+        Ok(Arc::new(Link {
+            connection,
+            server: self.server.clone(),
+            runtime,
+            timeout: self.timeouts.operation,
+            wire,
+            learned: self.learned.clone(),
+            notes: self.notes.clone(),
+            channel: channel.clone(),
+            is_pushed_to: protocol.supports_resp3(),
+            listens: OnceCell::new(),
+        }))
+    }
+
+    /// Connects, in the newer protocol if the server has it: in the older one it cannot call us.
+    async fn greet(
+        self: &Arc<Self>,
+        wire: &Arc<Wire>,
+        runtime: &Handle,
+    ) -> Result<(MultiplexedConnection, ProtocolVersion), StoreError> {
+        let refused = |error: RedisError| Fault::read_greeting(&error, &self.server).into_error();
+        let protocol = self.learned.protocol();
+        let error = match self.connect(protocol, wire, runtime).await? {
+            Ok(connection) => {
+                if protocol.supports_resp3() {
+                    self.learned.speaks_resp3();
+                }
+                return Ok((connection, protocol));
+            }
+            Err(error) => error,
+        };
+        let unknown = is_protocol_unknown(&error);
+        // Something between us and the server may hang up on what it does not know.
+        let hung_up =
+            error.is_connection_dropped() && !error.is_connection_refusal() && !self.learned.has_spoken_resp3();
+        if !protocol.supports_resp3() || !unknown && !hung_up {
+            return Err(refused(error));
+        }
+        let connection = self.connect(ProtocolVersion::RESP2, wire, runtime).await?.map_err(refused)?;
+        if unknown {
+            self.learned.speaks_resp2_only();
+        }
+        self.learned
+            .tell(&self.server, &"it does not speak RESP3, the protocol in which a server can call its clients");
+        Ok((connection, ProtocolVersion::RESP2))
+    }
+
+    async fn connect(
+        self: &Arc<Self>,
+        protocol: ProtocolVersion,
+        wire: &Arc<Wire>,
+        runtime: &Handle,
+    ) -> Result<Result<MultiplexedConnection, RedisError>, StoreError> {
         // The small packets of a lock must not wait for each other, an idle connection that a gateway has forgotten must be
         // noticed, and what lies on a dead link must not be delivered minutes later.
         let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let tcp = tcp.set_user_timeout(self.timeouts.operation.saturating_mul(4).min(Duration::from_secs(60 * 60)));
-        let refused = |error| Fault::read_greeting(&error, &self.server).into_error();
-        let client = self.client.get_connection_info().clone().set_tcp_settings(tcp);
-        let client = Client::open(client).map_err(refused)?;
+        let server = self.client.get_connection_info().clone().set_tcp_settings(tcp);
+        let user = server.redis_settings().clone().set_protocol(protocol);
+        let client = match Client::open(server.set_redis_settings(user)) {
+            Ok(client) => client,
+            Err(error) => return Ok(Err(error)),
+        };
         // We keep the time: a timeout of the client's own would tell us less.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connection = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = without_panic(connection).await?.map_err(refused)?;
-        Ok(Arc::new(Link {
-            connection,
-            server: self.server.clone(),
-            runtime,
-            timeout: self.timeouts.operation,
-            broken: AtomicBool::new(false),
-            plain_scripts: self.plain_scripts.clone(),
-        }))
+        let mut config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        if protocol.supports_resp3() {
+            config = config.set_push_sender(self.reader(wire, runtime));
+        }
+        without_panic(client.get_multiplexed_async_connection_with_config(&config)).await
+    }
+
+    /// What reads the notes that come in on a connection: on the task that drives it, which must not wait for anything.
+    fn reader(
+        self: &Arc<Self>,
+        wire: &Arc<Wire>,
+        runtime: &Handle,
+    ) -> impl Fn(PushInfo) -> Result<(), SendError> + use<> {
+        let (pool, notes, wire, runtime) = (Arc::downgrade(self), self.notes.clone(), wire.clone(), runtime.clone());
+        move |push| {
+            if let Some(ghost) = notes.read(&wire, &push)
+                && let Some(pool) = pool.upgrade()
+            {
+                runtime.spawn(give_back_ghost(pool, ghost));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether the server said that it does not know the protocol of our greeting.
+fn is_protocol_unknown(error: &RedisError) -> bool {
+    let unknown_command = || error.detail().is_some_and(|detail| detail.starts_with("unknown command"));
+    match error.code() {
+        Some("NOPROTO" | "NOPERM") => true,
+        Some("ERR") => unknown_command(),
+        Some(_) => false,
+        None => error.kind() == ErrorKind::RESP3NotSupported,
     }
 }
 
@@ -290,14 +379,82 @@ pub(super) struct Link {
     /// The runtime that drives it.
     pub(super) runtime: Handle,
     timeout: Duration,
-    broken: AtomicBool,
-    /// The pool's.
-    plain_scripts: Arc<AtomicBool>,
+    wire: Arc<Wire>,
+    learned: Arc<Learned>,
+    notes: Arc<Notes>,
+    /// Where those who wait in line are called,
+    channel: Arc<str>,
+    /// if anybody can be called on this connection.
+    is_pushed_to: bool,
+    /// Set when the server has confirmed that it does.
+    listens: OnceCell<()>,
 }
 
 impl Link {
     fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.wire.is_broken()
+    }
+
+    /// It is not used for anything new, and nobody waits for a call on it.
+    fn break_off(&self) {
+        self.notes.broke(&self.wire);
+    }
+
+    pub(super) fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// Where those who wait in line are called.
+    pub(super) fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Has the server call those who wait in line, before the first of them takes its place: who is not there is passed over.
+    /// `false`: it does not.
+    pub(super) async fn is_in_line(&self) -> Result<bool, Fault> {
+        if !self.is_pushed_to || !self.learned.has_lines() {
+            return Ok(false);
+        }
+        match self.listens.get_or_try_init(|| self.listen()).await {
+            Ok(()) => Ok(true),
+            Err(Fault::Answered { error, .. }) if error.kind() == StoreErrorKind::Denied => {
+                self.no_lines(&error);
+                Ok(false)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Subscribes to the channel. To do so twice is harmless.
+    pub(super) async fn listen(&self) -> Result<(), Fault> {
+        let mut connection = self.connection.clone();
+        let answer = pin!(async {
+            let subscribed = connection.subscribe(&*self.channel).await;
+            subscribed.map(|()| Value::Okay).map_err(|error| self.fault(&error))
+        });
+        self.in_time(answer, self.timeout).await.map(drop)
+    }
+
+    /// There are no lines for us.
+    pub(super) fn no_lines(&self, why: &StoreError) {
+        self.learned.no_lines(&self.server, why);
+    }
+
+    /// We have no right to the keys under which lines are kept.
+    pub(super) fn no_line_keys(&self, why: &StoreError) {
+        self.learned.no_line_keys(&self.server, why);
+    }
+
+    /// A script of ours found that the user may not call those who wait, or not look who there is.
+    pub(super) fn cannot_call(&self) {
+        let why = "the user lacks a permission of those that the documentation lists for it: for PUBLISH, PUBSUB, a command of \
+                   lists, or the channels `lock_runtime:*`";
+        self.learned.no_lines(&self.server, &why);
+    }
+
+    /// Whether a lock that is given back may go to those who wait in line.
+    pub(super) fn gives_to_lines(&self) -> bool {
+        self.learned.gives_to_lines()
     }
 
     /// The server's address, for people to read.
@@ -337,7 +494,7 @@ impl Link {
         // Pinned by the caller: these futures are large, and are not to be moved into the timeout.
         let answer = timer::timeout(within, answer).map_err(Fault::Silent)?;
         answer.await.unwrap_or_else(|_| {
-            self.broken.store(true, Ordering::Relaxed);
+            self.break_off();
             Err(Fault::Silent(StoreError::new(
                 StoreErrorKind::Timeout,
                 format!("redis at {} did not answer within {within:?}", self.server),
@@ -350,25 +507,28 @@ impl Link {
         let mut connection = self.connection.clone();
         match connection.send_packed_command(command).await.and_then(Value::extract_error) {
             Ok(value) => Ok(value),
-            Err(error) => {
-                let fault = Fault::read(&error, &self.server);
-                if matches!(fault, Fault::Silent(_)) {
-                    self.broken.store(true, Ordering::Relaxed);
-                }
-                Err(fault)
-            }
+            Err(error) => Err(self.fault(&error)),
         }
+    }
+
+    /// What an error of this connection means. After a silence it is not used any more.
+    fn fault(&self, error: &RedisError) -> Fault {
+        let fault = Fault::read(error, &self.server);
+        if matches!(fault, Fault::Silent(_)) {
+            self.break_off();
+        }
+        fault
     }
 
     /// The server gave an answer that none of our commands has: what comes next on this connection is not to be trusted.
     pub(super) fn unknown_answer(&self) -> Fault {
-        self.broken.store(true, Ordering::Relaxed);
+        self.break_off();
         reply::unknown(&self.server)
     }
 
     /// As [`run`](Self::run), until the connection breaks.
     pub(super) async fn run_patiently(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
-        let plain = self.plain_scripts.load(Ordering::Relaxed);
+        let plain = self.learned.knows_plain_scripts_only();
         match self.ask_patiently(&with("EVALSHA", &script.text(plain).sha, &command)).await {
             Err(fault) if fault.is_no_script() => Box::pin(self.run_text(script, command)).await,
             answer => answer,
@@ -378,10 +538,10 @@ impl Link {
     /// Runs a script by its text, until the connection breaks: in one message, so that it runs even if nobody is there any
     /// more to answer that the server does not know it.
     pub(super) async fn run_text(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
-        let plain = self.plain_scripts.load(Ordering::Relaxed);
+        let plain = self.learned.knows_plain_scripts_only();
         match self.ask_patiently(&with("EVAL", &script.text(plain).code, &command)).await {
             Err(fault) if fault.is_flags_unknown() && !plain => {
-                self.plain_scripts.store(true, Ordering::Relaxed);
+                self.learned.plain_scripts_only();
                 self.ask_patiently(&with("EVAL", &script.text(true).code, &command)).await
             }
             answer => answer,

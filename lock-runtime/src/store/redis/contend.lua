@@ -29,16 +29,9 @@ end
 local ours = {1}
 if fenced then
   -- Before the first key is set: nothing is rolled back when a script fails on its way.
-  local last = redis.pcall('GET', KEYS[#KEYS])
-  if type(last) == 'table' and not string.find(last.err, 'WRONGTYPE', 1, true) then return last end
-  -- There is none yet: the clock alone counts.
-  if last == false then last = '0' end
-  if type(last) ~= 'string' or not string.find(last, '^%d+$') then return {3} end
-  local now = redis.call('TIME')
-  local token = math.max(tonumber(last) + 1, tonumber(now[1]) * 1000000 + tonumber(now[2]))
-  -- Lua's numbers have gaps from here on.
-  if token >= 2 ^ 53 then return {3} end
-  redis.call('SET', KEYS[#KEYS], string.format('%.0f', token))
+  local token, refused = raise(KEYS[#KEYS])
+  if refused then return refused end
+  if not token then return {3} end
   ours[2] = token
 end
 -- Our own value under every key: a repeat of a request whose reply was lost. It must not touch the expiry.

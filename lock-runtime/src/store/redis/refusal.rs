@@ -52,7 +52,7 @@ pub(super) struct Refusal {
 /// The first row that fits counts. `NOSCRIPT` is not refused but followed by the script's text; here it stands for servers
 /// that say so even then. `COUNTER` is what our own script says.
 #[rustfmt::skip]
-static TABLE: [Refusal; 23] = {
+static TABLE: [Refusal; 24] = {
     use {Acquire::{Foreign, Refuse, Retry, Unheard}, Release::{NotHeld, Orphan}, Renew::{Lost, Unknown}};
     const AGAIN: Release = Release::Retry;
     [
@@ -78,6 +78,7 @@ static TABLE: [Refusal; 23] = {
         row("NOPERM",       "",                              Refuse,  Unknown, Orphan,  "the user lacks the permission for a command that locks need"),
         row("ERR",          "script can't run this command", Refuse,  Unknown, Orphan,  "the user lacks the permission for a command inside a script"),
         row("ERR",          "script can't access",           Refuse,  Unknown, Orphan,  A_KEY),
+        row("ERR",          "Unknown Redis command",         Refuse,  Unknown, Orphan,  "it is too old for a command that locks need"),
         row("COUNTER",      "",                              Refuse,  Unknown, Orphan,  "the counter of fencing tokens holds something else"),
         row("WRONGTYPE",    "",                              Foreign, Lost,    NotHeld, "the key holds something that is no lock"),
         row("",             "",                              Unheard, Unknown, AGAIN,   ""),

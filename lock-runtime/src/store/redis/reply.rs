@@ -98,7 +98,7 @@ impl Fault {
     }
 
     /// The server said by an error that the keys are not ours.
-    fn is_not_ours(&self) -> bool {
+    pub(super) fn is_not_ours(&self) -> bool {
         matches!(self, Self::Answered { refusal, .. } if refusal.renew == Renew::Lost)
     }
 
@@ -109,6 +109,11 @@ impl Fault {
             Self::Silent(error) if error.is_transient() => Release::Retry,
             Self::Silent(_) => Release::Orphan,
         }
+    }
+
+    /// The user may not do it, to this key or at all; or the keys do not go together.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Answered { code, .. } if code == "NOPERM" || code == "CROSSSLOT")
     }
 
     /// The server does not know the script by its hash.

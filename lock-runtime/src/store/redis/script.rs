@@ -40,11 +40,12 @@ enum Purpose {
 
 /// The scripts, each in a static of its own and all of them in one: none can be forgotten by the self-test.
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal, $purpose:ident, $rehearse:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $file:literal $(with $part:literal)*, $purpose:ident, $rehearse:expr;)*) => {
         $(
             $(#[$doc])*
             pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-                Script::new($file, Purpose::$purpose, include_str!(concat!($file, ".lua")), $rehearse)
+                let code = concat!($(include_str!(concat!($part, ".lua")),)* include_str!(concat!($file, ".lua")));
+                Script::new($file, Purpose::$purpose, code, $rehearse)
             });
         )*
 
@@ -55,7 +56,7 @@ macro_rules! scripts {
 
 scripts! {
     /// Takes a claim, or says who holds it.
-    CONTEND = "contend", Taking, super::write_contender;
+    CONTEND = "contend" with "fence", Taking, super::write_contender;
     /// Compare and set the expiry.
     EXTEND = "extend", Keeping, |command, claim| {
         write_keys(command, claim);
@@ -75,7 +76,17 @@ scripts! {
         command.arg(claim.tombstone()).arg(claim.ttl_millis());
     };
     /// Compare and delete.
-    RELEASE = "release", Keeping, write_keys;
+    RELEASE_PLAIN = "release_plain", Keeping, write_keys;
+    /// Compare and hand over, or delete.
+    RELEASE = "release" with "grant", Keeping, |command, claim| super::write_release(command, claim, &[]);
+    /// Takes a place in line.
+    ENQUEUE = "enqueue" with "grant", Taking, |command, claim| {
+        super::handoff::write_enqueue(command, claim, &["1 nowhere nobody".to_owned()]);
+    };
+    /// Makes a lock of what was granted.
+    CONFIRM = "confirm" with "fence", Keeping, |command, claim| {
+        super::handoff::write_confirm(command, claim, claim.ttl, claim.fence.as_ref());
+    };
 }
 
 impl Script {
@@ -133,8 +144,8 @@ mod tests {
         let lua = files.filter(|file| file.extension().is_some_and(|extension| extension == "lua"));
         let mut found: Vec<_> = lua.map(|file| file.file_stem().expect("a name").to_owned()).collect();
         let mut known: Vec<std::ffi::OsString> = ALL.iter().map(|script| script.name.into()).collect();
-        // The end of the others, on servers that know no flags.
-        known.push("replica".into());
+        // Parts of others; and their end, on servers that know no flags.
+        known.extend(["fence", "grant", "replica"].map(Into::into));
         found.sort();
         known.sort();
         assert_eq!(found, known);

@@ -1,0 +1,271 @@
+//! Waiting in line: hand-off from one process to the next, without polling.
+//!
+//! Beside a key there is a list, its line. A waiter's entry there says for how long the key is to be granted to it, where it is
+//! to be called, and the value that will be stored: `1000 lock_runtime:<connection> <token> <metadata>`. Whoever gives the lock
+//! back stores the first one's value, for that short time, and sends it a note. The waiter confirms that it is there, and has
+//! the lock; until then it was only kept for it. Everything else that may happen is found out by asking: the place is asked for
+//! again, by the same script, whenever a note may have got lost.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use super::cleanup::{self, Known};
+use super::connection::{self, Link, Pool};
+use super::notes::{Call, Ghost};
+use super::reply::Fault;
+use super::script;
+use super::{Line, RedisStore, ValueOf, give_back_value};
+use crate::clock::boottime;
+use crate::error::StoreErrorKind;
+use crate::key::LockKey;
+use crate::store::waiter::{Called, Confirmed, Held, Place, Waiter};
+use crate::store::{Claim, Done, StoreFuture, millis};
+
+/// For how long a line is kept when nobody asks any more: far longer than anybody in it waits before asking again.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// How many entries a line takes: one for each process that waits. Who comes later polls.
+const CAPACITY: u32 = 1000;
+
+/// How long a lock is kept for the waiter that it was granted to.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// As above, at most, for waiters who were too slow.
+const LONGEST_WINDOW: Duration = Duration::from_secs(10);
+
+/// How often a waiter may fail to confirm before it stands in nobody's way any more.
+const FAILURES: u32 = 3;
+
+/// A place in line, and all that may have been sent for it.
+pub(super) struct InLine {
+    store: RedisStore,
+    claim: Claim,
+    call: Arc<Call>,
+    /// How long the lock is to be kept for us.
+    window: Duration,
+    failures: u32,
+    /// The lock was granted to us, by the last answer.
+    granted: bool,
+    /// What may stand in line for us: more than one entry after our connection has changed, or our window.
+    entries: Vec<String>,
+    /// Where we asked last,
+    link: Option<Arc<Link>>,
+    /// and whether that was answered.
+    answered: bool,
+    /// An earlier connection that may still carry out what was sent.
+    stray: Option<Arc<Link>>,
+    settled: bool,
+}
+
+impl InLine {
+    pub(super) fn new(store: &RedisStore, claim: Claim) -> Self {
+        Self {
+            store: store.clone(),
+            call: store.pool.notes.expect(&claim.token),
+            window: WINDOW.min(claim.ttl),
+            claim,
+            failures: 0,
+            granted: false,
+            entries: Vec::new(),
+            link: None,
+            answered: true,
+            stray: None,
+            settled: false,
+        }
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        &self.store.pool
+    }
+
+    /// What is sent from here on goes down `link`.
+    fn move_to(&mut self, link: &Arc<Link>) {
+        let before = self.link.replace(link.clone()).filter(|before| !Arc::ptr_eq(before, link));
+        if let Some(before) = before.filter(|_| !self.answered) {
+            self.stray = Some(before);
+        }
+        self.call.listen(link.wire());
+    }
+
+    /// Our entry in line, called on `link`; noted before it is sent.
+    fn entry(&mut self, link: &Link) {
+        let [token, separator, metadata] = self.claim.value_parts();
+        let entry = format!("{} {} {token}{separator}{metadata}", millis(self.window), link.channel());
+        self.entries.retain(|earlier| *earlier != entry);
+        self.entries.push(entry);
+    }
+
+    /// The lock was kept for us in vain: too short a time for us. The next time others wait for longer, and at some time not
+    /// any more.
+    fn missed(&mut self) {
+        self.failures += 1;
+        self.window = self.window.saturating_mul(2).min(LONGEST_WINDOW.min(self.claim.ttl));
+    }
+
+    fn read(&mut self, link: &Link, answer: &Value) -> Result<Place, Fault> {
+        let Value::Array(answer) = answer else { return Err(link.unknown_answer()) };
+        let held = |left: i64, value: &[u8]| {
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            (!value.is_empty()).then(|| Held::new(String::from_utf8_lossy(value).into_owned(), left))
+        };
+        match &**answer {
+            [Value::Int(outcome @ (1 | 5))] => {
+                if *outcome == 5 {
+                    link.cannot_call();
+                }
+                self.granted = true;
+                Ok(Place::Granted)
+            }
+            [Value::Int(outcome @ (2 | 4)), Value::Int(left), Value::BulkString(value)] => {
+                if std::mem::take(&mut self.granted) | self.call.take_granted() {
+                    self.missed();
+                }
+                if *outcome == 4 {
+                    return Ok(Place::none(held(*left, value)));
+                }
+                // The others have left with this answer.
+                self.entries.drain(..self.entries.len().saturating_sub(1));
+                Ok(Place::waiting(held(*left, value)))
+            }
+            [Value::Int(3)] => Ok(Place::foreign(self.claim.keys[0].clone())),
+            _ => Err(link.unknown_answer()),
+        }
+    }
+
+    async fn enqueue(&mut self) -> Result<Place, Fault> {
+        let link = self.pool().link().await.map_err(Fault::Silent)?;
+        if self.failures >= FAILURES || !link.is_in_line().await? {
+            return Ok(Place::none(None));
+        }
+        self.move_to(&link);
+        self.entry(&link);
+        self.answered = false;
+        let answer = link.run(&script::ENQUEUE, |command| write_enqueue(command, &self.claim, &self.entries)).await;
+        self.answered = !matches!(answer, Err(Fault::Silent(_)));
+        match answer {
+            Ok(answer) => self.read(&link, &answer),
+            // Somebody has to grant us a permission first, and whoever polls needs fewer.
+            Err(Fault::Answered { error, .. }) if error.kind() == StoreErrorKind::Denied => {
+                link.no_lines(&error);
+                Ok(Place::none(None))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn confirm_granted(&mut self, ttl: Duration, fence: Option<&LockKey>) -> Result<Option<Confirmed>, Fault> {
+        let link = self.pool().link().await.map_err(Fault::Silent)?;
+        let granted = std::mem::take(&mut self.granted) | self.call.take_granted();
+        // The lease counts from here: before the request is sent.
+        let sent = boottime();
+        let answer = link.run(&script::CONFIRM, |command| write_confirm(command, &self.claim, ttl, fence)).await;
+        let answer = match answer {
+            Err(fault) if fault.is_not_ours() => Ok(Value::Array(vec![Value::Int(0)])),
+            Err(fault) => {
+                self.granted = granted;
+                Err(match fence {
+                    Some(counter) => fault.of_fencing(counter),
+                    None => fault,
+                })
+            }
+            answer => answer,
+        };
+        let Value::Array(answer) = answer? else { return Err(link.unknown_answer()) };
+        match (&*answer, fence) {
+            ([Value::Int(0)], _) => {
+                if granted {
+                    self.missed();
+                }
+                Ok(None)
+            }
+            ([Value::Int(1)], None) => Ok(Some(Confirmed::new(sent, None))),
+            ([Value::Int(1), Value::Int(fence)], Some(_)) => Ok(Some(Confirmed::new(sent, Some(*fence)))),
+            ([Value::Int(3)], Some(counter)) => Err(Fault::unusable_counter(counter, link.server())),
+            _ => Err(link.unknown_answer()),
+        }
+    }
+}
+
+impl Waiter for InLine {
+    fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    fn ask(&mut self) -> StoreFuture<'_, Place> {
+        Box::pin(async move { self.enqueue().await.map_err(Fault::into_error) })
+    }
+
+    fn called(&mut self) -> Called<'_> {
+        Box::pin(self.call.told())
+    }
+
+    fn confirm<'a>(&'a mut self, ttl: Duration, fence: Option<&'a LockKey>) -> StoreFuture<'a, Option<Confirmed>> {
+        Box::pin(async move { self.confirm_granted(ttl, fence).await.map_err(Fault::into_error) })
+    }
+
+    fn settle(mut self: Box<Self>) -> Claim {
+        // Notes are still expected: one that comes late is not to be taken for a ghost's, which would be given back.
+        self.settled = true;
+        self.claim.clone()
+    }
+}
+
+/// Without the entries: they hold the token.
+impl fmt::Debug for InLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InLine").field("claim", &self.claim).field("failures", &self.failures).finish_non_exhaustive()
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let RedisStore { pool, pending } = &self.store;
+        pool.notes.forget(&self.claim.token);
+        if self.entries.is_empty() {
+            return;
+        }
+        // Where an answer never came, the clean-up has to follow the request.
+        let known = if self.answered { Known::Held } else { Known::Unknown };
+        let ends = [(self.link.take(), known), (self.stray.take(), Known::Unknown)];
+        for (link, known) in ends.into_iter().filter(|(link, _)| link.is_some()) {
+            let entries = self.entries.clone();
+            cleanup::start(pool, link, pending, self.claim.clone(), entries, known, Done::nothing());
+        }
+    }
+}
+
+/// Gives back what was granted to somebody of whom nothing is known. If it fails, the grant ends by itself: soon.
+pub(super) async fn give_back_ghost(pool: Arc<Pool>, Ghost { token, key }: Ghost) {
+    let Ok(link) = pool.link().await else { return };
+    let mut get = connection::command("GET", 0);
+    get.arg(&key);
+    let Ok(Value::BulkString(value)) = link.ask(&get).await else { return };
+    // The note has not all of the value. Compared with the whole of it, nothing is deleted that came later.
+    let is_ghosts = value.strip_prefix(token.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b' ')));
+    if is_ghosts {
+        let _ = give_back_value(&link, &key, &value).await;
+    }
+}
+
+/// What the script that takes a place in line is told.
+pub(super) fn write_enqueue(command: &mut Cmd, claim: &Claim, entries: &[String]) {
+    let Some((entry, earlier)) = entries.split_last() else { return };
+    let key = &claim.keys[0];
+    command.arg(2).arg(key.as_str()).arg(Line(key)).arg(ValueOf(claim));
+    command.arg(entry).arg(millis(KEPT)).arg(CAPACITY).arg(earlier);
+}
+
+/// What the script that makes a lock of a grant is told.
+pub(super) fn write_confirm(command: &mut Cmd, claim: &Claim, ttl: Duration, fence: Option<&LockKey>) {
+    command.arg(1 + usize::from(fence.is_some())).arg(claim.keys[0].as_str());
+    if let Some(counter) = fence {
+        command.arg(counter.as_str());
+    }
+    command.arg(ValueOf(claim)).arg(millis(ttl));
+}
