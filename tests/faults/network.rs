@@ -47,8 +47,11 @@ async fn row_21_connections_killed_at_random() {
         move || {
             let until = Instant::now() + TTL / 2;
             for pause in (5..50).step_by(7).cycle().take_while(|_| Instant::now() < until) {
-                let connections: u64 = admin.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-                (0..connections).for_each(|_| killed.happened());
+                // Whoever has waited in line is of the second type.
+                for of_type in ["normal", "pubsub"] {
+                    let connections: u64 = admin.command(&["CLIENT", "KILL", "TYPE", of_type, "SKIPME", "yes"]);
+                    (0..connections).for_each(|_| killed.happened());
+                }
                 if killed.times() >= KILLED && scene.finished.load(Ordering::SeqCst) >= FINISHED {
                     break;
                 }

@@ -60,6 +60,14 @@ pub(crate) fn words(message: &[u8]) -> Vec<String> {
     words
 }
 
+/// Whether a reply answers nothing: it was pushed, and does not confirm a subscription.
+pub(crate) fn is_out_of_turn(reply: &[u8]) -> bool {
+    let Some(header) = line(reply).filter(|line| line.starts_with(b">")) else { return false };
+    let mut kind =
+        reply[header.len() + 2..].split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty());
+    !kind.nth(1).is_some_and(|kind| kind.ends_with(b"subscribe"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +97,13 @@ mod tests {
         }
         assert_eq!(length(b"PING\r\n"), Err(NotResp));
         assert_eq!(length(b"$x\r\n"), Err(NotResp));
+    }
+
+    #[test]
+    fn a_confirmation_is_an_answer() {
+        assert!(is_out_of_turn(b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$9\r\nsubscribe\r\n"));
+        assert!(!is_out_of_turn(b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"));
+        assert!(!is_out_of_turn(b"*1\r\n$7\r\nmessage\r\n"));
     }
 
     #[test]

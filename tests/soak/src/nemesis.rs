@@ -105,7 +105,10 @@ impl Scene {
             Fault::ServerRestarted => self.restart(lasting),
             Fault::DataLost => self.losing_data(None, || self.restart_empty(lasting)),
             Fault::ConnectionsKilled => {
-                self.admin().command::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]) > 0
+                // Whoever has waited in line is of the second type.
+                let kill =
+                    |of_type| -> u64 { self.admin().command(&["CLIENT", "KILL", "TYPE", of_type, "SKIPME", "yes"]) };
+                kill("normal") + kill("pubsub") > 0
             }
             Fault::ConnectionKilled => self.kill_one_connection(target),
             Fault::ScriptsForgotten => {

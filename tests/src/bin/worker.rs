@@ -24,6 +24,7 @@ fn main() {
     match words[..] {
         ["hold-server", state] => hold_server(state == "paused"),
         ["hold-lock", url, key, ttl] => hold_lock(url, key, milliseconds(ttl)),
+        ["wait-for-lock", url, key, ttl] => wait_for_lock(url, key, milliseconds(ttl)),
         ["snatch", url, key] => snatch(url, key),
         ["shut-down", url, threads] => shut_down(url, threads),
         ["abort", url, key, ttl] => abort(url, key, milliseconds(ttl)),
@@ -68,6 +69,15 @@ async fn hold_lock(url: &str, key: &str, ttl: Duration) {
     let _guard = locks.lock(key).ttl(ttl).acquire().await.expect("the lock");
     println!("held");
     wait_to_be_killed();
+}
+
+/// Waits for a lock, says `held`, gives it back and ends.
+#[tokio::main]
+async fn wait_for_lock(url: &str, key: &str, ttl: Duration) {
+    let locks = LockManager::connect(url).await.expect("connect");
+    let guard = locks.lock(key).ttl(ttl).wait(Duration::MAX).acquire().await.expect("the lock");
+    println!("held");
+    guard.release().await.expect("ours");
 }
 
 /// Says `trying`, asks for a lock until it has it, and says so.

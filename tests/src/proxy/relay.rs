@@ -210,8 +210,7 @@ impl Relay<'_> {
     fn words_of(&self, bytes: &[u8]) -> Option<Vec<String>> {
         match self.way {
             Way::Requests => Some(resp::words(bytes)),
-            // Out of turn: it answers nothing.
-            Way::Replies if bytes.starts_with(b">") => Some(Vec::new()),
+            Way::Replies if resp::is_out_of_turn(bytes) => Some(Vec::new()),
             Way::Replies => match lock(&self.connection.asked).pop_front() {
                 Some(Asked { swallow: true, .. }) => {
                     self.connection.swallowed.notify_one();

@@ -27,7 +27,7 @@ local function grant(key, line, own)
     local left = redis.pcall('LPOP', line)
     if type(left) == 'table' then return 'unable' end
     if there then
-      -- Servers that do not know our flags refuse to write when they are out of memory: then it is free, and not theirs.
+      -- Should the server refuse to write more, it is free, and not theirs.
       local done = redis.pcall('SET', key, value, 'PX', ms)
       if done.err then return 'none' end
       return entry == own and 'own' or 'given', tonumber(ms), value
