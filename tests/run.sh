@@ -231,10 +231,11 @@ run_tests_on_older_redis() {
   fi
   if cargo nextest --version 2>/dev/null; then
     REDIS_SERVER=$LOCK_REDIS_6_2 cargo nextest run -p lock-tests --config-file tests/nextest.toml \
-      -E 'binary(conformance) + binary(faults) + binary(fencing) + binary(permissions) + binary(several_keys)'
+      -E 'binary(conformance) + binary(faults) + binary(fencing) + binary(handoff) + binary(permissions) + binary(polling) +
+          binary(several_keys)'
   else
-    REDIS_SERVER=$LOCK_REDIS_6_2 cargo test -p lock-tests --test conformance --test faults --test fencing --test permissions \
-      --test several_keys
+    REDIS_SERVER=$LOCK_REDIS_6_2 cargo test -p lock-tests --test conformance --test faults --test fencing --test handoff \
+      --test permissions --test polling --test several_keys
   fi
 }
 
