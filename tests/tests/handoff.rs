@@ -614,6 +614,37 @@ async fn hole_19_a_replica_has_no_line() {
     }
 }
 
+/// Promise: a lock that is given back calls one of those who wait, and none of the others hears of it (row 44 of the fault matrix);
+/// nobody asks while it waits.
+///
+/// Turned red by: a release that calls everybody.
+#[tokio::test]
+async fn row_44_one_is_called() {
+    const WAITING: usize = 20;
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let first = store(&server);
+    let held = hold(&first).await;
+    let mut waiting = Vec::new();
+    for _ in 0..WAITING {
+        let store = store(&server);
+        waiting.push((line_up(&store).await, store));
+    }
+    let before = admin.command_counts();
+    let (mut owner, mut claim) = (first, held);
+    for (waiter, store) in waiting {
+        release(&owner, &claim).await;
+        (claim, owner) = (won(waiter).await, store);
+    }
+    let after = admin.command_counts();
+    let times = |name: &str| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
+    let waiting = u64::try_from(WAITING).expect("a number");
+    assert_eq!(times("publish"), waiting);
+    assert_eq!(times("rpush"), 0);
+    // A release and a confirmation for each; the second of them may be sent by its text first.
+    assert!(times("evalsha") + times("eval") <= 2 * waiting + 2, "{after:?}");
+}
+
 /// Promise: hundreds who died in line cost the next who lives nothing that could be noticed, and a line is not endless.
 ///
 /// Turned red by: a release that passes over a few only; a line without a bound.

@@ -249,11 +249,14 @@ impl Store for RedisStore {
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            self.pool.notes.forget(&claim.token);
             let mut lost_answer = None;
             loop {
                 let link = self.pool.link().await?;
                 let answer = give_back(&link, claim, &[], How::InTime).await;
+                if answer.is_ok() {
+                    // Not before: a note that comes late would be answered by another release, and ours find nothing.
+                    self.pool.notes.forget(&claim.token);
+                }
                 return match (answer.map_err(Fault::into_error), lost_answer) {
                     // An idle connection may have been closed without anybody noticing.
                     (Err(error), None) if error.kind() == StoreErrorKind::Connection => {

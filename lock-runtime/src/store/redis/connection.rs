@@ -274,7 +274,7 @@ impl Pool {
             }
             Err(error) => error,
         };
-        let unknown = is_protocol_unknown(&error);
+        let unknown = is_protocol_unknown(&error, &self.server);
         // Something between us and the server may hang up on what it does not know.
         let hung_up =
             error.is_connection_dropped() && !error.is_connection_refusal() && !self.learned.has_spoken_resp3();
@@ -334,14 +334,12 @@ impl Pool {
     }
 }
 
-/// Whether the server said that it does not know the protocol of our greeting.
-fn is_protocol_unknown(error: &RedisError) -> bool {
-    let unknown_command = || error.detail().is_some_and(|detail| detail.starts_with("unknown command"));
-    match error.code() {
-        Some("NOPROTO" | "NOPERM") => true,
-        Some("ERR") => unknown_command(),
-        Some(_) => false,
-        None => error.kind() == ErrorKind::RESP3NotSupported,
+/// Whether the server said that it does not know the protocol of our greeting: in words of its own, unless it is a Redis.
+fn is_protocol_unknown(error: &RedisError, server: &str) -> bool {
+    match (error.code(), Fault::read(error, server)) {
+        (Some("NOPERM"), _) => true,
+        (Some(_), fault @ Fault::Answered { .. }) => fault.refused().is_none(),
+        _ => error.kind() == ErrorKind::RESP3NotSupported,
     }
 }
 
