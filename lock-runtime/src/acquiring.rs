@@ -69,12 +69,14 @@ impl Asking {
         if let Some(held) = self.shared.queue.held_here(&self.key) {
             return Err(self.busy(Duration::ZERO, Some(held.holder), Some(held.remaining)));
         }
-        self.attempt().await.map_err(|miss| self.error(Duration::ZERO, miss))
+        self.attempt(true).await.map_err(|miss| self.error(Duration::ZERO, miss))
     }
 
     /// Asks the store; a second time when the answer comes too late to be of use, or the connection turns out to be dead: an
     /// idle one may have been closed without anybody noticing.
-    pub(crate) async fn attempt(&self) -> Result<LockGuard, Miss> {
+    ///
+    /// `asks_who`: who holds a lock that is busy is of interest.
+    pub(crate) async fn attempt(&self, asks_who: bool) -> Result<LockGuard, Miss> {
         let mut before: Option<(Token, StoreError)> = None;
         let mut replaces = Vec::new();
         loop {
@@ -85,6 +87,8 @@ impl Asking {
             }
             // A token of its own for every request: if an earlier one is still on its way, its clean-up must not end this one.
             let mut claim = self.claim();
+            // After a lost answer: it may be ourselves.
+            claim.asks_who = asks_who || before.is_some();
             if let Some(several) = &self.several {
                 several.complete(&mut claim, &replaces);
             }

@@ -130,7 +130,7 @@ impl Hold {
     pub(crate) fn leave(self: &Arc<Self>, before: Standing) -> Option<Leaving> {
         let Standing::Held { until } = before else { return None };
         let Claim { keys, token, .. } = &self.claim;
-        let passes = self.shared.hands_over && keys.len() == 1 && !token.is_chosen() && self.terms.min_hold.is_zero();
+        let passes = self.shared.hands_over() && keys.len() == 1 && !token.is_chosen() && self.terms.min_hold.is_zero();
         let passes = passes && self.state().lease.is_certain();
         if passes { Leaving::new(self, until, self.chain) } else { None }
     }

@@ -63,8 +63,8 @@ pub(crate) struct Shared {
     is_closed: AtomicBool,
     pub(crate) closed: watch::Sender<bool>,
     pub(crate) key_prefix: Box<str>,
-    /// Whether leases go from one holder of this process to the next.
-    pub(crate) hands_over: bool,
+    /// Whether leases go from one holder of this process to the next; `None` where the store keeps a line.
+    pub(crate) hand_over: Option<bool>,
     /// How many calls may wait for one key.
     pub(crate) max_waiting: usize,
     shutdown_grace: Duration,
@@ -82,6 +82,12 @@ impl Shared {
     /// The error of every acquisition after `shutdown`.
     pub(crate) fn closed_error() -> StoreError {
         StoreError::new(StoreErrorKind::ShutDown, "the lock manager was shut down and gives out no locks any more")
+    }
+
+    /// Whether leases go from one holder of this process to the next.
+    pub(crate) fn hands_over(&self) -> bool {
+        // What lines take may turn out to be missing.
+        self.hand_over.unwrap_or_else(|| self.store.keeps_line())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -143,7 +149,7 @@ impl LockManager {
             key_prefix: Box::default(),
             shutdown_grace: Duration::from_secs(5),
             max_stall: Duration::from_secs(60),
-            hands_over: None,
+            hand_over: None,
             max_waiting: 10_000,
         }
     }
@@ -292,7 +298,7 @@ pub struct LockManagerBuilder {
     key_prefix: Box<str>,
     shutdown_grace: Duration,
     max_stall: Duration,
-    hands_over: Option<bool>,
+    hand_over: Option<bool>,
     max_waiting: usize,
 }
 
@@ -328,7 +334,7 @@ impl LockManagerBuilder {
     /// metadata of its own, and only while about a whole lease is left. Locks in memory are given back as fast as they are handed
     /// over, and never are.
     pub fn hand_over(mut self, on: bool) -> Self {
-        self.hands_over = Some(on);
+        self.hand_over = Some(on);
         self
     }
 
@@ -346,10 +352,11 @@ impl LockManagerBuilder {
     pub fn build(self) -> LockManager {
         let keeper = Keeper::new(self.max_stall);
         self.store.attach(&Background::new(keeper.clone()));
-        let hands_over = self.store.is_remote() && self.hands_over.unwrap_or_else(|| self.store.keeps_line());
+        // Locks in memory are given back as fast as they are handed over.
+        let hand_over = if self.store.is_remote() { self.hand_over } else { Some(false) };
         LockManager {
             shared: Arc::new(Shared {
-                hands_over,
+                hand_over,
                 max_waiting: self.max_waiting,
                 store: self.store,
                 queue: Arc::default(),

@@ -62,7 +62,7 @@ impl Asking {
             if !self.until_all_are_free_here(several, &watch, &patience, &mut told).await? {
                 return self.all_once(several, self.waited()).await;
             }
-            let miss = match self.attempt().await {
+            let miss = match self.attempt(true).await {
                 Ok(guard) => {
                     watch.won();
                     return Ok(guard);
@@ -87,7 +87,7 @@ impl Asking {
             let miss = Miss::Busy(Some(held.holder), Some(held.remaining), Some(key.clone()));
             return Err(self.error(waited, miss));
         }
-        self.attempt().await.map_err(|miss| self.error(waited, miss))
+        self.attempt(true).await.map_err(|miss| self.error(waited, miss))
     }
 
     /// Waits while other tasks of this process hold one of the keys. `false`: the wait was over before.

@@ -287,6 +287,8 @@ pub struct Claim {
     ///
     /// A store that takes no notice of this answers that such a key is busy.
     pub replaces: Vec<String>,
+    /// Whether to tell who holds a key that is busy. If not, a store may leave it out, where that takes a request of its own.
+    pub asks_who: bool,
 }
 
 impl Claim {
@@ -302,6 +304,7 @@ impl Claim {
             label: "",
             fence: None,
             replaces: Vec::new(),
+            asks_who: true,
         }
     }
 

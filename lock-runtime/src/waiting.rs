@@ -140,7 +140,7 @@ impl Asking {
     }
 
     fn want(&self) -> Want {
-        let any = self.shared.hands_over && !self.terms.fence && self.terms.min_hold.is_zero();
+        let any = self.shared.hands_over() && !self.terms.fence && self.terms.min_hold.is_zero();
         Want { ttl: self.ttl, metadata: self.metadata.clone(), any }
     }
 
@@ -200,11 +200,13 @@ impl Asking {
     /// Asks the store: for the lock, or where it has a line, for a place in that, and how things stand there.
     async fn ask_store(&self, turn: &mut Turn, patience: &mut Patience, called: bool) -> Result<LockGuard, Miss> {
         if turn.waiter.is_none() {
-            let miss = match self.attempt().await {
+            // Who is in the way, the line tells as well.
+            let lines_up = patience.lines_up && self.shared.store.keeps_line();
+            let miss = match self.attempt(!lines_up).await {
                 Ok(guard) => return Ok(guard),
                 Err(miss) => miss,
             };
-            if !patience.lines_up || !matches!(miss, Miss::Busy(..)) {
+            if !lines_up || !matches!(miss, Miss::Busy(..)) {
                 return Err(miss);
             }
             turn.waiter = self.shared.store.waiter(self.claim());
@@ -267,7 +269,7 @@ impl Asking {
             return Err(self.busy(self.waited(), Some(held.holder), Some(held.remaining)));
         }
         // Those before us may be asking a store that is down. That must not be called busy: ask ourselves.
-        self.attempt().await.map_err(|miss| self.error(self.waited(), miss))
+        self.attempt(true).await.map_err(|miss| self.error(self.waited(), miss))
     }
 
     /// Sleeps before the next look, or until a lease of this process is given back, or the store calls. Whether it did.

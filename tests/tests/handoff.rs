@@ -800,34 +800,43 @@ async fn a_server_is_restarted() {
     }
 }
 
-/// Promise: a runtime of its own is a place of its own: the place in line follows whoever asks, and a note that comes in on another
-/// connection is understood.
+/// Promise: a place in line is kept when somebody on another runtime goes on waiting in it, who is called then; and when the first
+/// runtime ends, it is taken anew.
 ///
-/// Turned red by: notes that are known to one connection only; an entry that stays behind in line.
+/// Turned red by: an entry for the connection of whoever asked last; notes that are known to one connection only; a runtime that
+/// ends without a word to those who are called on its connection; an entry that stays behind in line.
 #[test]
-fn a_place_follows_its_waiter_to_another_runtime() {
-    let runtimes = [0; 2].map(|_| {
+fn a_place_outlives_the_turn_and_the_runtime() {
+    let runtime = || {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(1).enable_all().build().expect("a runtime")
-    });
+    };
+    let (one, other) = (runtime(), runtime());
     let server = RedisServer::start();
     let mut admin = server.admin();
-    let (first, second) = (store(&server), store(&server));
-    let held = runtimes[0].block_on(hold(&first));
-    let mut waiter = runtimes[0].block_on(line_up(&second));
+    let (first, second, third) = (store(&server), store(&server), store(&server));
+    let held = other.block_on(hold(&first));
+    let mut waiter = one.block_on(line_up(&second));
+    let behind = other.block_on(line_up(&third));
     let before = line(&mut admin);
-    assert!(is_waiting(&runtimes[1].block_on(ask(&mut waiter))));
+    assert!(is_waiting(&other.block_on(ask(&mut waiter))));
+    assert_eq!(line(&mut admin), before, "the place is kept");
+    other.block_on(release(&first, &held));
+    let claim = other.block_on(won(waiter));
+    // The next one waits on a runtime that ends.
+    let (mut waiter, before) = (one.block_on(line_up(&second)), line(&mut admin));
+    assert!(before.len() == 2 && is_for(&before[0], behind.claim()));
+    one.shutdown_background();
+    other.block_on(called(&mut waiter));
+    assert!(is_waiting(&other.block_on(ask(&mut waiter))));
     let after = line(&mut admin);
-    assert_eq!((before.len(), after.len()), (1, 1));
-    assert_ne!(before, after, "it is called on another connection");
-    runtimes[0].block_on(release(&first, &held));
-    let claim = runtimes[1].block_on(won(waiter));
-    // Of the place that it had before: late, and of no effect on the lock.
-    let channel = before[0].split(' ').nth(1).expect("a channel");
-    let note = format!("{} {KEY}", claim.value().split(' ').next().expect("a token"));
-    assert_eq!(admin.command::<u64>(&["PUBLISH", channel, &note]), 1);
-    runtimes[1].block_on(release(&second, &claim));
-    assert!(!admin.exists(KEY));
+    assert!(after.len() == 2 && after[0] == before[0] && after[1] != before[1], "{before:?}, {after:?}");
+    other.block_on(release(&second, &claim));
+    let claim = other.block_on(won(behind));
+    other.block_on(release(&third, &claim));
+    let claim = other.block_on(won(waiter));
+    other.block_on(release(&second, &claim));
+    assert!(!admin.exists(KEY) && !admin.exists(LINE));
 }
 
 /// Promise: a lock of several keys hands each of them on when it is given back.

@@ -144,6 +144,7 @@ impl RedisStore {
             command.arg(key.as_str()).arg(ValueOf(claim)).arg("NX").arg("PX").arg(claim.ttl_millis());
             match link.ask(&command).await? {
                 Value::Okay => return Ok(Attempt::acquired(sent)),
+                Value::Nil if !claim.asks_who => return Ok(Attempt::busy(None, None)),
                 Value::Nil => {}
                 _ => return Err(link.unknown_answer()),
             }
@@ -276,9 +277,13 @@ impl Store for RedisStore {
         cleanup::start(&self.pool, self.pool.any_link(), &self.pending, claim, Vec::new(), Known::Held, done);
     }
 
+    fn keeps_line(&self) -> bool {
+        self.pool.learned.has_lines()
+    }
+
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
         // A claim that replaces another one has nobody to wait for.
-        let lines_up = claim.keys.len() == 1 && claim.replaces.is_empty() && self.pool.learned.has_lines();
+        let lines_up = claim.keys.len() == 1 && claim.replaces.is_empty() && self.keeps_line();
         lines_up.then(|| -> Box<dyn Waiter> { Box::new(InLine::new(self, claim)) })
     }
 

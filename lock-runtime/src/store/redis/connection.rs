@@ -366,7 +366,11 @@ impl Drop for Departure {
         let slot = ours.map(|ours| slots.swap_remove(ours));
         // Connections are dropped outside of the lock.
         drop(slots);
-        drop(slot);
+        let Some((_, slot)) = slot else { return };
+        // Others may wait, on runtimes of their own, for what it would be told.
+        if let Some(link) = slot.link() {
+            link.break_off();
+        }
     }
 }
 
@@ -389,7 +393,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&self) -> bool {
         self.wire.is_broken()
     }
 

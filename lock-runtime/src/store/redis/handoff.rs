@@ -51,6 +51,9 @@ pub(super) struct InLine {
     granted: bool,
     /// What may stand in line for us: more than one entry after our connection has changed, or our window.
     entries: Vec<String>,
+    /// Where we are called. Not always where we ask: whoever has our turn may be on another runtime than the one before, and
+    /// another channel would be another entry, at the end of the line.
+    home: Option<Arc<Link>>,
     /// Where we asked last,
     link: Option<Arc<Link>>,
     /// and whether that was answered.
@@ -70,6 +73,7 @@ impl InLine {
             failures: 0,
             granted: false,
             entries: Vec::new(),
+            home: None,
             link: None,
             answered: true,
             stray: None,
@@ -87,25 +91,35 @@ impl InLine {
         if let Some(before) = before.filter(|_| !self.answered) {
             self.stray = Some(before);
         }
-        self.call.listen(link.wire());
     }
 
-    /// Our entry in line, called on `link`; noted before it is sent.
-    fn entry(&mut self, link: &Link) {
+    /// Where we are called: as before, or else on `link`. `None`: nowhere.
+    async fn settle_down(&mut self, link: &Arc<Link>) -> Result<Option<Arc<Link>>, Fault> {
+        if let Some(home) = self.home.as_ref().filter(|home| !home.is_broken()) {
+            return Ok(Some(home.clone()));
+        }
+        self.home = link.is_in_line().await?.then(|| link.clone());
+        Ok(self.home.clone())
+    }
+
+    /// Our entry in line, called on `home`; noted before it is sent.
+    fn entry(&mut self, home: &Link) {
         let [token, separator, metadata] = self.claim.value_parts();
-        let entry = format!("{} {} {token}{separator}{metadata}", millis(self.window), link.channel());
+        let entry = format!("{} {} {token}{separator}{metadata}", millis(self.window), home.channel());
         self.entries.retain(|earlier| *earlier != entry);
         self.entries.push(entry);
     }
 
-    /// The lock was kept for us in vain: too short a time for us. The next time others wait for longer, and at some time not
-    /// any more.
+    /// The lock was kept for us in vain: too short a time for us, or nobody listens where we are called. The next time others
+    /// wait for longer, and at some time not any more.
     fn missed(&mut self) {
         self.failures += 1;
+        self.home = None;
         self.window = self.window.saturating_mul(2).min(LONGEST_WINDOW.min(self.claim.ttl));
     }
 
-    fn read(&mut self, link: &Link, answer: &Value) -> Result<Place, Fault> {
+    /// What the script answered; `granted`: the lock was granted to us before we asked.
+    fn read(&mut self, link: &Link, answer: &Value, granted: bool) -> Result<Place, Fault> {
         let Value::Array(answer) = answer else { return Err(link.unknown_answer()) };
         let held = |left: i64, value: &[u8]| {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
@@ -120,7 +134,7 @@ impl InLine {
                 Ok(Place::Granted)
             }
             [Value::Int(outcome @ (2 | 4)), Value::Int(left), Value::BulkString(value)] => {
-                if std::mem::take(&mut self.granted) | self.call.take_granted() {
+                if granted {
                     self.missed();
                 }
                 if *outcome == 4 {
@@ -137,16 +151,23 @@ impl InLine {
 
     async fn enqueue(&mut self) -> Result<Place, Fault> {
         let link = self.pool().link().await.map_err(Fault::Silent)?;
-        if self.failures >= FAILURES || !link.is_in_line().await? {
+        if self.failures >= FAILURES {
             return Ok(Place::none(None));
         }
+        let Some(home) = self.settle_down(&link).await? else { return Ok(Place::none(None)) };
         self.move_to(&link);
-        self.entry(&link);
+        self.entry(&home);
+        // Before the question: a call that comes with its answer is news.
+        self.call.listen(home.wire());
+        self.granted |= self.call.take_granted();
         self.answered = false;
         let answer = link.run(&script::ENQUEUE, |command| write_enqueue(command, &self.claim, &self.entries)).await;
         self.answered = !matches!(answer, Err(Fault::Silent(_)));
         match answer {
-            Ok(answer) => self.read(&link, &answer),
+            Ok(answer) => {
+                let granted = std::mem::take(&mut self.granted);
+                self.read(&link, &answer, granted)
+            }
             // Somebody has to grant us a permission first, and whoever polls needs fewer.
             Err(Fault::Answered { error, .. }) if error.kind() == StoreErrorKind::Denied => {
                 link.no_lines(&error);
