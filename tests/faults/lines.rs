@@ -127,7 +127,7 @@ async fn row_43_notes_at_the_wrong_time() {
 /// Promise: when the server closes the connections of those who wait, or of the holder, or all, they are made anew, and the places
 /// are kept: first in, first out.
 ///
-/// Turned red by: a channel that is new with every connection; a waiter who is not told that its connection has ended.
+/// Turned red by: a channel that is new with every connection; a waiter who neither hears that its connection has ended nor asks.
 #[tokio::test]
 async fn row_43_connections_are_killed_and_places_kept() {
     let server = RedisServer::start();
@@ -200,7 +200,7 @@ async fn row_25_scripts_are_forgotten_while_processes_wait() {
 
 /// Promise: and when it is killed, and comes back with what it had written.
 ///
-/// Turned red by: a waiter who is not told that its connection has ended, and one who does not ask again.
+/// Turned red by: a waiter who neither hears that its connection has ended nor asks.
 #[tokio::test]
 async fn row_26_the_server_comes_back_with_its_data_while_processes_wait() {
     processes_wait_through(|server| {

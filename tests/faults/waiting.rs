@@ -9,7 +9,7 @@ use lock_runtime::store::redis::RedisStore;
 use lock_runtime::{LockError, LockGuard, LockManager, Store};
 use lock_tests::{Admin, Moment, Process, RedisServer, Sometimes, drop_after, eventually};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{AT_ONCE, PROCESS, TTL, connect, ms, worker};
 
@@ -124,6 +124,44 @@ async fn row_04_a_waiter_dropped_at_every_poll() {
     }
 }
 
+/// As above, at any moment of time and not only between two polls: three processes' worth of callers give up all the time, on threads
+/// of their own, while the lock goes from one to the other. In the end nothing is left.
+///
+/// Turned red by: as above; a call that is answered to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_04_waiters_dropped_at_any_moment() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let stores = [0; 3].map(|_| RedisStore::open(&server.url()).expect("a good address"));
+    let (won, dropped) = (Sometimes::new("the lock"), Sometimes::new("a call that was given up"));
+    let mut callers = JoinSet::new();
+    for (place, store) in stores.iter().enumerate() {
+        let locks = LockManager::builder(store.clone()).build();
+        for task in 0..4 {
+            let (locks, won, dropped) = (locks.clone(), won.count(), dropped.count());
+            callers.spawn(async move {
+                for round in 0..80 {
+                    // Up to 6 ms, in an order of its own for each of them.
+                    let patience = Duration::from_micros((round * 617 + place * 331 + task * 97) as u64 % 6000);
+                    let call = locks.lock(KEY).ttl(TTL).wait(TTL).acquire();
+                    match tokio::time::timeout(patience, call).await {
+                        Ok(guard) => {
+                            won.happened();
+                            guard.expect("the lock").release().await.expect("ours");
+                        }
+                        Err(_) => dropped.happened(),
+                    }
+                }
+            });
+        }
+    }
+    callers.join_all().await;
+    for store in &stores {
+        tokio::time::timeout(AT_ONCE, store.drain()).await.expect("it was cleaned up");
+    }
+    assert_eq!(admin.keys(), [""; 0], "after {} locks and {} that were given up", won.times(), dropped.times());
+}
+
 /// Promise: of those in line, who was killed costs the others nothing, and who was stopped, or is killed before he has confirmed, the
 /// time for which the lock is kept for him and one round of asking; not a TTL. Somebody who listens to every channel changes nothing.
 ///
@@ -161,7 +199,7 @@ async fn hole_08_waiters_are_killed_and_stopped() {
 /// Promise: when a holder is killed, the first in line has the lock when its ttl is over and somebody has asked, and the next one
 /// when that one gives it back: in their order.
 ///
-/// Turned red by: waiters who never ask; one who takes what is free past the line.
+/// Turned red by: waiters who ask neither when the lease in their way is over nor every now and then.
 #[tokio::test]
 async fn row_08_the_holder_is_killed_while_others_wait() {
     const LEASE: Duration = Duration::from_millis(1500);
@@ -250,7 +288,7 @@ async fn hole_21_a_place_goes_to_the_next_of_its_process() {
 /// Promise: two managers of one process that share a store wait as two processes do, one behind the other, and each is called
 /// for what is its own.
 ///
-/// Turned red by: one place for a whole store; a note that is told to everybody on its connection.
+/// Turned red by: one place for a whole store; a note that is told to another than the one that it names.
 #[tokio::test]
 async fn two_managers_of_a_store_take_turns() {
     let server = RedisServer::start();
@@ -258,6 +296,7 @@ async fn two_managers_of_a_store_take_turns() {
     let holder = connect(&server).await;
     let store = RedisStore::open(&server.url()).expect("a good address");
     let [first, second] = [store.clone(), store].map(|store| LockManager::builder(store).build());
+    let began = Instant::now();
     for _ in 0..5 {
         let held = hold(&holder).await;
         let (before, behind) = (line_up(&first, &mut admin).await, line_up(&second, &mut admin).await);
@@ -267,6 +306,8 @@ async fn two_managers_of_a_store_take_turns() {
         guard.release().await.expect("ours");
         won(behind, AT_ONCE).await.release().await.expect("ours");
     }
+    // Who is not told asks within a second: of ten who are not, most would have had to.
+    assert!(began.elapsed() < UNTOLD, "{:?}", began.elapsed());
     assert_eq!(admin.keys(), [""; 0]);
 }
 

@@ -21,7 +21,7 @@ use self::line::InLine;
 use crate::schedule::Fault;
 use crate::worker::Log;
 
-/// What is wrong with a store: each is a bug that somebody has shipped, and has to fail the soak.
+/// What is wrong with a store: most are bugs that somebody has shipped, and each has to fail the soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
     /// Gives back by `DEL`, whoever holds the lock by now.
@@ -44,11 +44,13 @@ pub enum Broken {
     Unconfirmed,
     /// Makes a lock of every call by `SET`, whoever holds the lock by now.
     ConfirmationSets,
+    /// Has no line: whoever waits polls.
+    NoLine,
 }
 
 impl Broken {
     /// Every one, by the name that the command line knows.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("bare-delete", Self::BareDelete),
         ("lease-from-reply", Self::LeaseFromReply),
         ("token-reused", Self::TokenReused),
@@ -59,6 +61,7 @@ impl Broken {
         ("litter", Self::Litter),
         ("unconfirmed", Self::Unconfirmed),
         ("confirmation-sets", Self::ConfirmationSets),
+        ("no-line", Self::NoLine),
     ];
 
     /// The faults that bring it out, where not just anything does.
@@ -74,7 +77,7 @@ impl Broken {
             Self::LongKey => &[Fault::ClientKilled],
             // A connection that ends is news too.
             Self::Unconfirmed | Self::ConfirmationSets => &[Fault::ListenersKilled],
-            Self::SlowClock | Self::Litter => &[],
+            Self::SlowClock | Self::Litter | Self::NoLine => &[],
         }
     }
 }
@@ -311,8 +314,8 @@ impl Store for Watched {
     }
 
     fn keeps_line(&self) -> bool {
-        // There notes are told apart by their tokens.
-        self.store.keeps_line() && !self.is(Broken::TokenReused)
+        // Where there is one, notes are told apart by their tokens.
+        self.store.keeps_line() && !self.is(Broken::TokenReused) && !self.is(Broken::NoLine)
     }
 
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {

@@ -110,6 +110,12 @@ fn control_unconfirmed() {
     is_found(Broken::Unconfirmed, Sort::Overlap, LONG);
 }
 
+/// A soak that never hands over says nothing about it.
+#[test]
+fn control_no_line() {
+    is_found(Broken::NoLine, Sort::Idle, Duration::from_secs(2));
+}
+
 #[test]
 fn control_confirmation_sets() {
     is_found(Broken::ConfirmationSets, Sort::Overlap, LONG);
