@@ -5,6 +5,7 @@
 
 pub mod allocations;
 mod alone;
+mod chart;
 mod contender;
 mod figures;
 mod ours;
@@ -14,8 +15,10 @@ pub mod renewed;
 mod report;
 mod rounds;
 mod uncontended;
+mod waiting;
 
 pub use alone::Counted;
+pub use chart::{Bar, Chart};
 pub use contender::{Contender, Pair, TTL};
 pub use figures::{Spread, percentile};
 pub use ours::{OursByAttribute, OursByBuilder};
@@ -24,3 +27,4 @@ pub use raw::{Raw, RawWithDelay};
 pub use report::{Line, Report, Table};
 pub use rounds::{Effort, Entrant, Rounds};
 pub use uncontended::{Outcome, uncontended};
+pub use waiting::{Patience, Waiting, serve, waiting};

@@ -122,8 +122,16 @@ impl Report {
     ///
     /// When the file cannot be written.
     pub fn write(&self) -> io::Result<PathBuf> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/benchmarks");
-        fs::create_dir_all(&directory)?;
+        self.write_into(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/benchmarks"))
+    }
+
+    /// Writes the JSON into `directory`.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn write_into(&self, directory: &Path) -> io::Result<PathBuf> {
+        fs::create_dir_all(directory)?;
         let path = directory.canonicalize()?.join(self.name).with_extension("json");
         fs::write(&path, self.json())?;
         Ok(path)

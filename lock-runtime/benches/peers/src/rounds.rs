@@ -99,6 +99,14 @@ async fn turn(contender: Arc<impl Contender>, tasks: u32, time: Duration) -> Sam
     Sample { per_second: pairs / elapsed.as_secs_f64(), work: worked.as_secs_f64() / pairs, latencies }
 }
 
+/// The numbers below `count`, in an order drawn anew.
+pub(crate) fn shuffled(count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let draw = RandomState::new();
+    order.sort_by_cached_key(|place| draw.hash_one(place));
+    order
+}
+
 /// The time that all threads of this process have spent on a core.
 pub(crate) fn process_time() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
@@ -120,10 +128,7 @@ impl Rounds {
         let mut samples: Vec<_> = entrants.iter().map(|entrant| (entrant.name, Vec::new())).collect();
         // The round before the first dials the connections and has the server remember the scripts.
         for round in 0..=effort.rounds {
-            let mut order: Vec<usize> = (0..entrants.len()).collect();
-            let draw = RandomState::new();
-            order.sort_by_cached_key(|place| draw.hash_one(place));
-            for place in order {
+            for place in shuffled(entrants.len()) {
                 let sample = (entrants[place].turn)(tasks, effort.turn).await;
                 if round > 0 {
                     samples[place].1.push(sample);
