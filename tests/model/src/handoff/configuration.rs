@@ -131,8 +131,8 @@ impl Caller {
     }
 }
 
-/// One configuration of the model. Neither time nor the number of acquisitions and faults is bounded: the bounds are the callers,
-/// and how many requests and notes are under way.
+/// One configuration of the model. Time is not bounded, and the number of acquisitions and faults need not be: the bounds are the
+/// callers, and how many requests and notes are under way.
 #[derive(Clone, Debug)]
 pub struct Handoff {
     pub(crate) name: &'static str,
@@ -145,9 +145,15 @@ pub struct Handoff {
     pub(crate) room: usize,
     /// How many notes may be under way when the server sends another.
     pub(crate) notes: usize,
+    /// How often each caller has the lock; without a bound, again and again.
+    pub(crate) rounds: Option<u8>,
+    /// How many connections break and processes end; without a bound, any number.
+    pub(crate) faults: Option<u8>,
     pub(crate) loses_notes: bool,
     pub(crate) repeats_notes: bool,
     pub(crate) disconnects: bool,
+    /// What was sent on a broken connection may be carried out.
+    pub(crate) strays: bool,
     pub(crate) deaths: bool,
     pub(crate) stops: bool,
     pub(crate) freezes: bool,
@@ -170,9 +176,12 @@ impl Handoff {
             impatience: true,
             room: 1,
             notes: 2,
+            rounds: None,
+            faults: None,
             loses_notes: false,
             repeats_notes: false,
             disconnects: false,
+            strays: true,
             deaths: false,
             stops: false,
             freezes: false,
@@ -214,6 +223,18 @@ impl Handoff {
         Self { notes, ..self }
     }
 
+    /// Each caller has the lock so often, and does not want it any more.
+    #[must_use]
+    pub fn rounds(self, rounds: u8) -> Self {
+        Self { rounds: Some(rounds), ..self }
+    }
+
+    /// Together, so many connections break and processes end.
+    #[must_use]
+    pub fn faults(self, faults: u8) -> Self {
+        Self { faults: Some(faults), ..self }
+    }
+
     /// With notes that are lost.
     #[must_use]
     pub fn lost_notes(self) -> Self {
@@ -230,6 +251,12 @@ impl Handoff {
     #[must_use]
     pub fn disconnects(self) -> Self {
         Self { disconnects: true, ..self }.without(Promise::NothingIsLeft)
+    }
+
+    /// What was sent on connections that break is carried out before, or not at all.
+    #[must_use]
+    pub fn without_strays(self) -> Self {
+        Self { strays: false, ..self }
     }
 
     /// With processes that die; all that they leave is what they had sent.
@@ -277,6 +304,11 @@ impl Handoff {
 
     pub(crate) fn has(&self, rule: Rule) -> bool {
         self.dropped != Some(rule)
+    }
+
+    /// Whether all processes are alike.
+    pub(crate) fn is_symmetric(&self) -> bool {
+        self.processes.windows(2).all(|two| two[0] == two[1])
     }
 
     /// Whether whoever is in line asks without being called.

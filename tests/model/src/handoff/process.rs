@@ -88,6 +88,8 @@ pub(crate) struct Process {
     pub(crate) holds: [Option<Hold>; CALLERS],
     /// Callers who are not polled any more.
     pub(crate) frozen: [bool; CALLERS],
+    /// How often each has had the lock, where that counts.
+    pub(crate) rounds: [u8; CALLERS],
 }
 
 impl Process {
@@ -105,6 +107,7 @@ impl Process {
             offer: None,
             holds: [None; CALLERS],
             frozen: [false; CALLERS],
+            rounds: [0; CALLERS],
         }
     }
 

@@ -70,6 +70,8 @@ pub struct System {
     pub(crate) processes: Vec<Process>,
     /// The highest fencing token that a hold began with.
     pub(crate) begun: u64,
+    /// How many connections broke and processes ended, where that counts.
+    faults: u8,
     /// Promises that a step has broken, a bit for each.
     broken: u16,
 }
@@ -81,6 +83,7 @@ impl System {
             server: Server::new(START),
             processes: handoff.processes.iter().map(|_| Process::new()).collect(),
             begun: 0,
+            faults: 0,
             broken: 0,
         }
     }
@@ -128,7 +131,8 @@ impl System {
             return;
         }
         for caller in 0..handoff.processes[number].len() {
-            if process.is_idle(caller) && (room || !process.line.is_empty()) {
+            let wants = handoff.rounds.is_none_or(|rounds| process.rounds[caller] < rounds);
+            if wants && process.is_idle(caller) && (room || !process.line.is_empty()) {
                 actions.push(Action::LineUp(number, caller));
             }
             let cornered = process.frozen[caller] && !process.is_waiting(caller);
@@ -160,7 +164,7 @@ impl System {
             actions.push(Action::Deliver(number));
         }
         // What it sends on a new connection is not mixed with the strays of two.
-        if process.strays.is_empty() {
+        if process.strays.is_empty() && handoff.faults.is_none_or(|faults| self.faults < faults) {
             if handoff.disconnects && (process.listens || !process.is_quiet()) {
                 actions.push(Action::Disconnect(number));
             }
@@ -196,6 +200,9 @@ impl System {
     /// Takes the step `action`, which is possible.
     pub(crate) fn take(&mut self, action: Action, handoff: &Handoff) {
         self.act(action, handoff);
+        if handoff.is_symmetric() {
+            self.sort_processes();
+        }
         if handoff.has(Rule::FreshToken) {
             self.rename_tokens();
         }
@@ -256,10 +263,10 @@ impl System {
             }
             Action::LoseStrays(number) => self.processes[number].strays = Few::new(),
             Action::Die(number) => {
-                self.end(number);
+                self.end(number, handoff);
                 self.server.listens[number] = false;
             }
-            Action::Stop(number) => self.end(number),
+            Action::Stop(number) => self.end(number, handoff),
             Action::ForeignTake => self.server.set(FOREIGN, LONG),
             Action::ForeignDelete => {
                 self.server.key = None;
@@ -397,7 +404,7 @@ impl System {
             process.send(Request::Release(token), false);
             return;
         }
-        self.begin(number, first, token, lease);
+        self.begin(number, first, token, lease, handoff);
         if let Some(fence) = fence.filter(|_| caller.fenced) {
             self.promise(Promise::FencesRise, fence > self.begun);
             self.begun = self.begun.max(fence);
@@ -405,8 +412,9 @@ impl System {
         self.pass_on(number, handoff);
     }
 
-    fn begin(&mut self, number: usize, caller: usize, token: Token, lease: Lease) {
+    fn begin(&mut self, number: usize, caller: usize, token: Token, lease: Lease, handoff: &Handoff) {
         let process = &mut self.processes[number];
+        process.rounds[caller] += u8::from(handoff.rounds.is_some());
         process.holds.iter_mut().flatten().for_each(|hold| hold.latest = false);
         process.holds[caller] = Some(Hold { token, lease, latest: true, stale: false });
     }
@@ -449,7 +457,7 @@ impl System {
         }
         let until = until.min(now.plus(validity(caller.ttl)));
         let lease = if within { Lease::handed_over(until) } else { Lease::granted(now, caller.ttl) };
-        self.begin(number, first, token, lease);
+        self.begin(number, first, token, lease, handoff);
         if caller.fenced {
             // It has the fencing token of the one before.
             self.promise(Promise::FencesRise, false);
@@ -534,12 +542,15 @@ impl System {
     }
 
     fn disconnect(&mut self, number: usize, handoff: &Handoff) {
-        self.lose_connection(number);
+        self.lose_connection(number, handoff);
         self.server.listens[number] = false;
         let process = &mut self.processes[number];
         // What gives something back is repeated on another connection.
         for request in process.strays.iter().filter(|request| request.gives_back()) {
             process.requests.push(Sent { request, awaited: false });
+        }
+        if !handoff.strays {
+            process.strays = Few::new();
         }
         process.listens = false;
         self.time_out(number);
@@ -550,14 +561,15 @@ impl System {
     }
 
     /// A process does nothing any more.
-    fn end(&mut self, number: usize) {
-        self.lose_connection(number);
+    fn end(&mut self, number: usize, handoff: &Handoff) {
+        self.lose_connection(number, handoff);
         let strays = self.processes[number].strays;
         self.processes[number] = Process { gone: true, strays, ..Process::new() };
     }
 
     /// What was sent may be carried out later, and what was answered is lost.
-    fn lose_connection(&mut self, number: usize) {
+    fn lose_connection(&mut self, number: usize, handoff: &Handoff) {
+        self.faults += u8::from(handoff.faults.is_some());
         let process = &mut self.processes[number];
         let sent = std::mem::replace(&mut process.requests, Few::new());
         // Nobody listens on a connection that is gone.
@@ -601,6 +613,35 @@ impl System {
         }
     }
 
+    /// Brings processes that are alike into an order: which of them it is that something happens to makes no difference.
+    fn sort_processes(&mut self) {
+        let key = self.server.key.map_or(FOREIGN, |key| key.token);
+        let line = |number| {
+            let own = self.server.line.iter().map(|token| token.client == number);
+            own.fold(0, |line, own| line << 1 | u64::from(own))
+        };
+        let features = self.processes.iter().enumerate().map(|(number, process)| {
+            let mut features = vec![line(number), u64::from(key.client == number)];
+            self.view_of(process, self.server.listens[number], |number| features.push(number));
+            features
+        });
+        let features: Vec<_> = features.collect();
+        if features.is_sorted() {
+            return;
+        }
+        let mut order: [usize; PROCESSES] = std::array::from_fn(|number| number);
+        let order = &mut order[..features.len()];
+        order.sort_by_key(|number| &features[*number]);
+        let before = self.clone();
+        let mut names = [0; PROCESSES];
+        for (name, number) in order.iter().copied().enumerate() {
+            self.processes[name].clone_from(&before.processes[number]);
+            self.server.listens[name] = before.server.listens[number];
+            names[number] = name;
+        }
+        self.tokens_mut().for_each(|token| token.client = names[token.client]);
+    }
+
     pub(crate) fn numbers(&self) -> Vec<u64> {
         let mut numbers = Vec::with_capacity(64);
         self.view(|number| numbers.push(number));
@@ -609,19 +650,7 @@ impl System {
 
     /// Everything that matters for what can happen from here on, as numbers.
     fn view(&self, mut put: impl FnMut(u64)) {
-        let now = self.server.now;
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let name = |token: Token| (token.client as u64) << 8 | u64::from(token.number);
-        let named = |token: Option<Token>| token.map_or(u64::MAX, name);
-        let request = |request: Request| match request {
-            Request::Try(token, caller) => 1 << 32 | caller.number() << 16 | name(token),
-            Request::Listen => 2 << 32,
-            Request::Ask(token) => 3 << 32 | name(token),
-            Request::Confirm(token, caller) => 4 << 32 | caller.number() << 16 | name(token),
-            Request::Release(token) => 5 << 32 | name(token),
-            Request::Cancel(token) => 6 << 32 | name(token),
-        };
-        let Server { key, lapsed, counter, line, listens, notes, .. } = &self.server;
+        let Server { now, key, lapsed, counter, line, listens, notes } = &self.server;
         // Of the fencing tokens only the order matters.
         let replies = self.processes.iter().filter_map(|process| match process.reply {
             Some(Reply::Ours(fence)) => Some(fence),
@@ -631,55 +660,80 @@ impl System {
         for fence in fences.clone() {
             put(if fence == 0 { u64::MAX } else { fences.clone().filter(|other| *other < fence).count() as u64 });
         }
-        put(u64::from(self.broken) << 1 | u64::from(*lapsed));
-        put(named(key.map(|key| key.token)));
-        put(key.and_then(|key| key.expires).map_or(0, |expires| nanos(expires.since(now))));
+        put(u64::from(self.faults) << 32 | u64::from(self.broken) << 1 | u64::from(*lapsed));
+        put(key.map_or(u64::MAX, |key| whole_name(key.token)));
+        put(key.and_then(|key| key.expires).map_or(0, |expires| nanos(expires.since(*now))));
         put(line.len() as u64);
-        line.iter().for_each(|token| put(name(token)));
+        line.iter().for_each(|token| put(whole_name(token)));
         put(notes.len() as u64);
-        notes.iter().for_each(|token| put(name(token)));
+        notes.iter().for_each(|token| put(whole_name(token)));
         for (process, listens) in self.processes.iter().zip(listens) {
-            let flags = [process.gone, process.listens, process.bell, *listens, process.frozen[0], process.frozen[1]];
-            put(flags.into_iter().fold(0, |bits, flag| bits << 1 | u64::from(flag)));
-            put(process.requests.len() as u64);
-            process.requests.iter().for_each(|sent| put(request(sent.request) << 1 | u64::from(sent.awaited)));
-            put(process.strays.len() as u64);
-            process.strays.iter().for_each(|stray| put(request(stray)));
-            put(match process.reply {
-                None => 0,
-                Some(Reply::NotOurs) => 1,
-                Some(Reply::Ours(_)) => 2,
-            });
-            put(process.line.iter().fold(0, |line, caller| line << 8 | (caller as u64 + 1)));
-            match process.turn {
-                Turn::Ready => put(0),
-                Turn::Paused => put(1),
-                Turn::Here => put(2),
-                Turn::Asking => put(3),
-                Turn::Trying { token, sent } => {
-                    put(4 << 32 | name(token));
-                    put(nanos(now.since(sent)));
-                }
-                Turn::Confirming { sent } => {
-                    put(5);
-                    put(nanos(now.since(sent)));
-                }
-            }
-            put(named(process.place));
-            put(named(process.offer.map(|offer| offer.token)));
-            put(process.offer.map_or(0, |offer| nanos(offer.until.since(now))));
-            for hold in &process.holds {
-                let Some(hold) = hold else {
-                    put(u64::MAX);
-                    continue;
-                };
-                put(name(hold.token) << 2 | u64::from(hold.latest) << 1 | u64::from(hold.stale));
-                put(match hold.standing(now) {
-                    Standing::Held { until } => nanos(until.since(now)),
-                    Standing::Lost(_) => 0,
-                });
-            }
+            self.view_of(process, *listens, &mut put);
         }
+    }
+
+    /// What of this is one process's. All its tokens are its own.
+    fn view_of(&self, process: &Process, listens: bool, mut put: impl FnMut(u64)) {
+        let now = self.server.now;
+        let flags = [process.gone, process.listens, process.bell, listens, process.frozen[0], process.frozen[1]];
+        let flags = flags.into_iter().fold(0, |bits, flag| bits << 1 | u64::from(flag));
+        let rounds = process.rounds.into_iter().fold(0, |rounds, of_one| rounds << 8 | u64::from(of_one));
+        let line = process.line.iter().fold(0, |line, caller| line << 8 | (caller as u64 + 1));
+        put(flags << 48 | rounds << 24 | line);
+        put(process.requests.len() as u64);
+        process.requests.iter().for_each(|sent| put(number_of(sent.request) << 1 | u64::from(sent.awaited)));
+        put(process.strays.len() as u64);
+        process.strays.iter().for_each(|stray| put(number_of(stray)));
+        put(match process.reply {
+            None => 0,
+            Some(Reply::NotOurs) => 1,
+            Some(Reply::Ours(_)) => 2,
+        });
+        let (turn, sent) = match process.turn {
+            Turn::Ready => (0, now),
+            Turn::Paused => (1, now),
+            Turn::Here => (2, now),
+            Turn::Asking => (3, now),
+            Turn::Trying { token, sent } => (4 << 8 | name(token), sent),
+            Turn::Confirming { sent } => (5, sent),
+        };
+        put(turn);
+        put(nanos(now.since(sent)));
+        put(process.place.map_or(u64::MAX, name));
+        put(process.offer.map_or(u64::MAX, |offer| name(offer.token)));
+        put(process.offer.map_or(0, |offer| nanos(offer.until.since(now))));
+        for hold in &process.holds {
+            put(hold.map_or(u64::MAX, |hold| name(hold.token) << 2 | u64::from(hold.latest) << 1 | u64::from(hold.stale)));
+            put(match hold.map(|hold| hold.standing(now)) {
+                Some(Standing::Held { until }) => nanos(until.since(now)),
+                Some(Standing::Lost(_)) | None => 0,
+            });
+        }
+    }
+}
+
+/// A token among those of its process.
+fn name(token: Token) -> u64 {
+    u64::from(token.number)
+}
+
+/// A token among all.
+fn whole_name(token: Token) -> u64 {
+    (token.client as u64) << 8 | name(token)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn number_of(request: Request) -> u64 {
+    match request {
+        Request::Try(token, caller) => 1 << 32 | caller.number() << 16 | name(token),
+        Request::Listen => 2 << 32,
+        Request::Ask(token) => 3 << 32 | name(token),
+        Request::Confirm(token, caller) => 4 << 32 | caller.number() << 16 | name(token),
+        Request::Release(token) => 5 << 32 | name(token),
+        Request::Cancel(token) => 6 << 32 | name(token),
     }
 }
 
