@@ -180,9 +180,9 @@ impl System {
     /// Whether whoever has the turn in a process has something to do.
     pub(crate) fn may_step(&self, number: usize, handoff: &Handoff) -> bool {
         let process = &self.processes[number];
-        let Some(first) = process.line.first().filter(|first| !process.gone && !process.frozen[*first]) else {
+        if process.gone || process.line.first().is_none_or(|first| process.frozen[first]) {
             return false;
-        };
+        }
         if matches!(process.turn, Turn::Here) && process.offer.is_some() {
             return true;
         }
@@ -193,7 +193,6 @@ impl System {
             Turn::Here => !process.holds_here(self.server.now),
             Turn::Trying { .. } | Turn::Asking | Turn::Confirming { .. } => false,
         };
-        let _ = first;
         wakes && (process.requests.len() < handoff.room || process.holds_here(self.server.now))
     }
 
@@ -309,6 +308,8 @@ impl System {
 
     fn carry_out(&mut self, number: usize, request: Request, handoff: &Handoff) -> Reply {
         let (reply, broken) = self.server.carry_out(number, request, handoff);
+        // Nobody reads those.
+        self.server.notes.retain(|note| !self.processes[note.client].gone);
         if let Some(broken) = broken {
             self.promise(broken, false);
         }
