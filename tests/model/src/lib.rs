@@ -48,12 +48,13 @@
 //! Each mutant of `tests/rules.rs` is caught within about a second, in 2 to 12 steps.
 
 mod check;
+pub mod handoff;
 mod network;
 mod protocol;
 mod server;
 mod system;
 mod turns;
 
-pub use crate::check::{alike_go_on_alike, caught, holds};
+pub use crate::check::{Checked, alike_go_on_alike, caught, holds};
 pub use crate::protocol::{Promise, Protocol, Restart, Rule, SERVER_TICK, TTL, slowest_tick};
 pub use crate::system::{Action, System};
