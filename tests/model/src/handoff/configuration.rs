@@ -13,7 +13,7 @@ pub const SHORT: Duration = Duration::from_millis(20);
 /// For how long the key is kept for whoever it was granted to: a tick.
 pub(crate) const WINDOW: Duration = SERVER_TICK;
 
-/// A rule of the protocol. Each is there because dropping it breaks a promise, except for the two at the end.
+/// A rule of the protocol. Each is there because dropping it breaks a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// What was granted is confirmed before it is a lock.
@@ -62,10 +62,9 @@ pub enum Rule {
     WhoAsksKeepsTheOrder,
     /// A grant is short until it is confirmed.
     GrantsAreShort,
-    /// A grant to somebody unknown is given back. *Survives*: a grant is short in any case. On a server: `hole_17` of
-    /// `tests/tests/handoff.rs`.
+    /// A grant to somebody unknown is given back. A matter of time only: a grant is short in any case.
     GhostsAreLaid,
-    /// Whoever does not listen is passed over. *Survives*, as above: each of the dead costs what is kept for it. On a server: `hole_20`.
+    /// Whoever does not listen is passed over. A matter of time as well: each of the dead costs the time of a grant.
     TheDeadArePassedOver,
 }
 
@@ -115,13 +114,13 @@ pub struct Caller {
 impl Caller {
     /// Wants the lock for `ttl`.
     #[must_use]
-    pub fn new(ttl: Duration) -> Self {
+    pub const fn new(ttl: Duration) -> Self {
         Self { ttl, fenced: false }
     }
 
     /// And a fencing token with it.
     #[must_use]
-    pub fn fenced(self) -> Self {
+    pub const fn fenced(self) -> Self {
         Self { fenced: true, ..self }
     }
 
@@ -134,6 +133,7 @@ impl Caller {
 /// One configuration of the model. Time is not bounded, and the number of acquisitions and faults need not be: the bounds are the
 /// callers, and how many requests and notes are under way.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Handoff {
     pub(crate) name: &'static str,
     /// Those of each process.

@@ -1,7 +1,7 @@
 //! A process: callers in line for the lock, one place in the server's line, and one connection.
 
-use lock_runtime::Moment;
 use lock_runtime::__model::{Event, Lease, Standing};
+use lock_runtime::Moment;
 
 use super::few::Few;
 use super::server::{Reply, Request};

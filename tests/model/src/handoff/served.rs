@@ -1,6 +1,6 @@
 //! Whether everybody who waits is served.
 
-use super::configuration::Handoff;
+use super::configuration::{Handoff, Rule};
 use super::process::{CALLERS, Turn};
 use super::server::PROCESSES;
 use super::system::{Action, System};
@@ -68,18 +68,15 @@ fn round(
         if system.processes[number].reply.is_some() {
             take(system, Action::Deliver(number));
         }
-        for caller in 0..CALLERS {
-            let now = system.server.now;
+        for (caller, waits) in waiting[number].iter_mut().enumerate() {
             if let Some(hold) = system.processes[number].holds[caller] {
-                if hold.believes(now) {
-                    waiting[number][caller] = false;
-                }
+                *waits &= !hold.believes(system.server.now);
                 take(system, Action::Release(number, caller));
             }
         }
         let process = &system.processes[number];
         let frozen = process.line.first().is_some_and(|first| process.frozen[first]);
-        if frozen && process.offer.is_some() && handoff.has(super::Rule::OffersAreTakenBack) {
+        if frozen && process.offer.is_some() && handoff.has(Rule::OffersAreTakenBack) {
             take(system, Action::Revoke(number));
         }
         let process = &system.processes[number];

@@ -108,7 +108,12 @@ impl Server {
     }
 
     /// Carries out `request` of `process`. The promise that was broken by it, if one was.
-    pub(crate) fn carry_out(&mut self, process: usize, request: Request, handoff: &Handoff) -> (Reply, Option<Promise>) {
+    pub(crate) fn carry_out(
+        &mut self,
+        process: usize,
+        request: Request,
+        handoff: &Handoff,
+    ) -> (Reply, Option<Promise>) {
         match request {
             Request::Listen => {
                 self.listens[process] = true;

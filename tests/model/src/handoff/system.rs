@@ -3,8 +3,8 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use lock_runtime::Moment;
 use lock_runtime::__model::{Event, Lease, Standing, fits, validity};
+use lock_runtime::Moment;
 
 use super::configuration::{Caller, Handoff, LONG, Promise, Rule};
 use super::few::Few;
@@ -251,7 +251,9 @@ impl System {
             }
             Action::RepeatedNote(place) => {
                 let token = self.server.notes.iter().nth(place);
-                token.into_iter().for_each(|token| self.note(token, handoff));
+                if let Some(token) = token {
+                    self.note(token, handoff);
+                }
             }
             Action::LoseNote(place) => drop(self.server.notes.remove(place)),
             Action::Disconnect(number) => self.disconnect(number, handoff),
@@ -374,7 +376,9 @@ impl System {
         let now = self.server.now;
         let place = self.processes[number].place;
         match (self.processes[number].turn, reply, place) {
-            (Turn::Trying { token, sent }, Reply::Ours(fence), _) => self.won(number, token, sent, Some(fence), handoff),
+            (Turn::Trying { token, sent }, Reply::Ours(fence), _) => {
+                self.won(number, token, sent, Some(fence), handoff);
+            }
             (Turn::Trying { .. }, Reply::NotOurs, _) => {
                 let token = self.fresh_token(number, handoff);
                 self.processes[number].place = Some(token);
@@ -704,7 +708,8 @@ impl System {
         put(process.offer.map_or(u64::MAX, |offer| name(offer.token)));
         put(process.offer.map_or(0, |offer| nanos(offer.until.since(now))));
         for hold in &process.holds {
-            put(hold.map_or(u64::MAX, |hold| name(hold.token) << 2 | u64::from(hold.latest) << 1 | u64::from(hold.stale)));
+            put(hold
+                .map_or(u64::MAX, |hold| name(hold.token) << 2 | u64::from(hold.latest) << 1 | u64::from(hold.stale)));
             put(match hold.map(|hold| hold.standing(now)) {
                 Some(Standing::Held { until }) => nanos(until.since(now)),
                 Some(Standing::Lost(_)) | None => 0,
