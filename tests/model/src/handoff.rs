@@ -47,17 +47,17 @@
 //!
 //! | configuration | processes × callers | bounds | states | steps | time |
 //! |---|---|---|---|---|---|
-//! | two processes, fenced | 2 × 1 | | 173,804 | 1.1 M | 2 s |
+//! | two processes, fenced | 2 × 1 | | 173,804 | 1.1 M | 3 s |
 //! | more under way | 2 × 1 | | 306,981 | 2.0 M | 4 s |
-//! | hand-off alone, without time and polls | 3 × 1 | | 122,129 | 0.8 M | 1 s |
+//! | hand-off alone, without time and polls | 3 × 1 | | 122,129 | 0.8 M | 2 s |
 //! | the same, broken connections | 2 × 1 | no strays | 9,269 | 0.1 M | < 1 s |
 //! | lost and repeated notes | 2 × 1 | | 101,456 | 0.7 M | 2 s |
 //! | foreign | 2 × 1 | | 154,853 | 1.1 M | 2 s |
 //! | broken connections, fenced | 2 × 1 | 1 fault, 1 round, nobody gives up | 879,618 | 4.3 M | 7 s |
 //! | deaths, foreign | 2 × 1 | | 197,902 | 1.7 M | 3 s |
-//! | a death | 3 × 1 | 1 fault, 1 round, 1 note, nobody gives up | 260,889 | 1.6 M | 4 s |
+//! | a death | 3 × 1 | 1 fault, 1 round, 1 note, nobody gives up | 260,889 | 1.6 M | 5 s |
 //! | stopped, foreign | 2 × 1 | 1 fault, 1 round, nobody gives up | 93,352 | 0.5 M | 1 s |
-//! | callers of one process | 2 + 1 | 1 round, nobody gives up | 604,493 | 2.4 M | 8 s |
+//! | callers of one process | 2 + 1 | 1 round, nobody gives up | 604,493 | 2.4 M | 5 s |
 //! | not polled | 2 | | 6,630 | 30,787 | < 1 s |
 //! | fenced callers, foreign | 2 | | 30,998 | 0.2 M | < 1 s |
 //! | three processes, long test | 3 × 1 | 1 round, nobody gives up | 1,889,218 | 8.9 M | 20 s |
