@@ -64,8 +64,8 @@
 //! | callers of one process, again and again, long test | 2 + 1 | | 2,236,645 | 16.3 M | 36 s |
 //! | broken connections, foreign, long test | 2 × 1 | 1 fault, 1 round, nobody gives up | 2,194,638 | 12.6 M | 56 s |
 //!
-//! Each mutant of `tests/handoff_rules.rs` is caught, in 2 to 20 steps; nearly all within a second, the question that resets
-//! the expiry within 8. Two of them, [`Rule::GhostsAreLaid`] and [`Rule::TheDeadArePassedOver`], cost time only, and are caught
+//! Each mutant of `tests/handoff_rules.rs` is caught, in 2 to 20 steps; most of them within a second, two within 8. Two of
+//! them, [`Rule::GhostsAreLaid`] and [`Rule::TheDeadArePassedOver`], cost time only, and are caught
 //! because the bound is tight; on real servers, `hole_17` and `hole_20` of `tests/tests/handoff.rs` are about them.
 
 mod check;
