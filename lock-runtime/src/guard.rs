@@ -337,6 +337,9 @@ impl LockGuard {
 
     /// Offers the lease to the next caller of this process, if there is one who can make use of it.
     fn hand_over(&self, before: Standing) -> bool {
+        if !self.hold.shared().queue.is_wanted() {
+            return false;
+        }
         let Some(leaving) = self.hold.leave(before) else { return false };
         let mut place = self.place();
         let offered = self.hold.shared().queue.offer(&mut place, leaving);

@@ -80,7 +80,10 @@ impl Leaving {
     }
 }
 
-fn fits(left: Duration, ttl: Duration) -> bool {
+/// Whether a lease that has `left` of its time is about that of a fresh one for `ttl`.
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub, reason = "it is reachable with the feature"))]
+#[must_use]
+pub fn fits(left: Duration, ttl: Duration) -> bool {
     left >= validity(ttl) / 10 * 9 && left <= 2 * ttl
 }
 

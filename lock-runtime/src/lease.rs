@@ -119,7 +119,8 @@ impl Lease {
     }
 
     /// What is left, until `until`, of a lease that somebody else was granted.
-    pub(crate) fn handed_over(until: Moment) -> Self {
+    #[must_use]
+    pub fn handed_over(until: Moment) -> Self {
         Self { valid_until: until, shortening: None, ceiling: None, cap: None, lost: None }
     }
 

@@ -66,5 +66,6 @@ pub mod __private {
 #[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub mod __model {
+    pub use crate::handover::fits;
     pub use crate::lease::{Event, Lease, Standing, drift, validity};
 }

@@ -6,7 +6,7 @@ use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) struct Queue {
     hash: RandomState,
     /// Of all lines together: a line that was closed and opened again gives no ticket out a second time.
     tickets: AtomicU64,
+    /// How many turns there are, in all lines.
+    turns: AtomicUsize,
     /// Those who wait for several keys at once, and stand in none of the lines.
     pub(crate) watchers: Watchers,
 }
@@ -183,7 +185,7 @@ impl Queue {
                     line.turn = Some(ticket);
                     line.wanted = Some(want.clone());
                     let freed = line.freed.clone();
-                    return Ok(Turn { queue: self.clone(), key: key.clone(), ticket, freed, waiter: None });
+                    return Ok(Turn::new(self, key, ticket, freed, None));
                 }
                 if line.waiting.len() >= most {
                     return Err(LineIsFull);
@@ -213,6 +215,11 @@ impl Queue {
         let latest = Held { number, token: hold.claim().token.clone(), hold: Arc::downgrade(hold) };
         self.lock().at.entry(key.clone()).or_default().held = Some(latest);
         Place { queue: self.clone(), key: key.clone(), number, more: Box::default() }
+    }
+
+    /// Whether anybody waits for anything that somebody of this process holds. A look that costs nothing: it may have changed.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.turns.load(Ordering::Relaxed) > 0
     }
 
     /// Offers the lease at `place` to whoever has the turn, if that can make use of it; else the place stays.
@@ -316,7 +323,7 @@ impl Queue {
             // The place in the store's line is the process's. But the next holder's value may be another.
             let left = waiter.take_if(|waiter| waiter.claim().metadata != want.metadata);
             drop(left);
-            let turn = Turn { queue: self.clone(), key: key.clone(), ticket: next, freed, waiter: waiter.take() };
+            let turn = Turn::new(self, key, next, freed, waiter.take());
             // Outside of the lock: a turn that is not taken comes back, and goes on to the one behind.
             let Err(mut refused) = call.send(turn) else { return };
             (ticket, waiter) = (next, refused.waiter.take());
@@ -379,6 +386,11 @@ pub(crate) enum Offering {
 }
 
 impl Turn {
+    fn new(queue: &Arc<Queue>, key: &Spot, ticket: u64, freed: Arc<Notify>, waiter: Option<Box<dyn Waiter>>) -> Self {
+        queue.turns.fetch_add(1, Ordering::Relaxed);
+        Self { queue: queue.clone(), key: key.clone(), ticket, freed, waiter }
+    }
+
     /// Resolves when a lease of this process on the key was given back or offered, since the last time it resolved.
     pub(crate) async fn freed(&mut self) {
         let freed = &self.freed;
@@ -427,6 +439,7 @@ impl Drop for Turn {
         if self.ticket != LAPSED {
             self.queue.pass_on(&self.key, self.ticket, self.waiter.take());
         }
+        self.queue.turns.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

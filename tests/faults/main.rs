@@ -9,6 +9,7 @@ mod cancelling;
 mod clocks;
 mod leases;
 mod limits;
+mod lines;
 mod network;
 mod processes;
 mod releasing;
@@ -17,6 +18,7 @@ mod scripts;
 mod servers;
 mod stalls;
 mod users;
+mod waiting;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -33,6 +33,8 @@ pub enum Conduct {
     Hold,
     /// Forgets them.
     Drop,
+    /// Forgets those that answer nothing, which a server sends to whoever listens to a channel; passes on the others.
+    DropNotes,
     /// Passes each of them on this much later.
     Delay(Duration),
     /// Closes both sides, for good. What was held is lost.

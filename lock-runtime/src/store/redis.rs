@@ -15,6 +15,7 @@ mod refusal;
 mod renewal;
 mod reply;
 mod script;
+mod stream;
 
 use std::fmt;
 use std::future::Future;

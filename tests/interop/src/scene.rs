@@ -59,6 +59,16 @@ impl Scene {
         eventually("the lock has expired", PATIENCE, || !self.admin.exists(key)).await;
     }
 
+    /// Waits until somebody of ours stands in line for `key`.
+    pub async fn in_line(&mut self) {
+        eventually("it is in line", PATIENCE, || self.admin.exists("key:lock_runtime:q1")).await;
+    }
+
+    /// How often a lock was handed to somebody in line.
+    pub fn handed(&mut self) -> u64 {
+        self.admin.command_counts().get("publish").copied().unwrap_or_default()
+    }
+
     /// How often a lock was asked for or given back since the server was started, by whatever means.
     pub fn requests(&mut self) -> u64 {
         let counts = self.admin.command_counts();

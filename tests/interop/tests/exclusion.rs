@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lock_interop_tests::{Scene, with_each_library, with_library};
 use lock_runtime::{LockError, LockManager, Retry, distributed_lock};
-use lock_tests::{Admin, eventually};
+use lock_tests::{Admin, Conduct, Proxy, Way, eventually};
 
 const TTL: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -15,6 +15,9 @@ with_each_library!(
     we_get_the_lock_when_they_release_it,
     they_get_the_lock_when_we_release_it,
     both_take_turns,
+    both_take_turns_with_our_line,
+    they_are_kept_out_while_we_hand_over,
+    we_wait_in_line_for_theirs,
 );
 
 with_library!(only_redis_py, RedisPy: a_lock_that_never_expires_is_none_of_ours);
@@ -137,6 +140,96 @@ async fn number(locks: &LockManager, writer: &mut Admin) -> Result<(), LockError
     tokio::time::sleep(Duration::from_millis(1)).await;
     writer.command::<()>(&["RPUSH", "log", &format!("{entries} ours")]);
     Ok(())
+}
+
+/// Promise: the same where ours stand in line, in two processes' stead, and hand the lock to each other: neither theirs nor ours are
+/// let in beside anybody, and nobody is kept out for good.
+///
+/// Turned red by: a grant that writes over what somebody has taken past the line.
+async fn both_take_turns_with_our_line(mut scene: Scene) {
+    scene.peer.number("key", "log", TIMES);
+    let others = LockManager::connect(&scene.server.url()).await.expect("connect");
+    let before = scene.handed();
+    let ours = [scene.locks.clone(), others].map(|locks| {
+        let mut writer = scene.server.admin();
+        tokio::spawn(async move {
+            for _ in 0..TIMES / 2 {
+                number_in_line(&locks, &mut writer).await.expect("our turn");
+            }
+        })
+    });
+    for ours in ours {
+        ours.await.expect("no panic");
+    }
+    scene.peer.numbered();
+    assert!(scene.handed() > before, "ours hand over");
+    let entries: Vec<String> = scene.admin.command(&["LRANGE", "log", "0", "-1"]);
+    let numbers: Vec<_> = entries.iter().filter_map(|entry| entry.split(' ').next()?.parse::<usize>().ok()).collect();
+    assert_eq!(numbers, (0..2 * TIMES).collect::<Vec<_>>(), "{entries:?}");
+}
+
+#[distributed_lock(key = "key", ttl = "10s", wait = "50s", manager = locks)]
+async fn number_in_line(locks: &LockManager, writer: &mut Admin) -> Result<(), LockError> {
+    let entries: u64 = writer.command(&["LLEN", "log"]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    writer.command::<()>(&["RPUSH", "log", &format!("{entries} ours")]);
+    Ok(())
+}
+
+/// Promise: a lock of ours that goes to the next of ours in line is busy for them all the time: while it is held, while it is kept for
+/// whoever is next and has not confirmed yet, and after that. When nobody of ours waits any more, they have it.
+///
+/// Turned red by: a release that deletes the key although somebody is in line.
+async fn they_are_kept_out_while_we_hand_over(mut scene: Scene) {
+    let proxy = Proxy::start(scene.server.port()).await;
+    let others = LockManager::connect(&proxy.url()).await.expect("connect");
+    let guard = scene.locks.lock("key").ttl(TTL).acquire().await.expect("it is free");
+    let waiting = tokio::spawn(others.lock("key").ttl(TTL).wait(PATIENCE).acquire());
+    scene.in_line().await;
+    assert!(!scene.peer.acquire("key", Some(TTL)), "we hold it");
+    scene.peer.wait("key", TTL, PATIENCE);
+    let before = scene.requests();
+    eventually("they have asked and asked again", PATIENCE, || scene.requests() > before + 3).await;
+
+    let confirmation = proxy.next(Way::Requests, |words: &[&str]| words[0].starts_with("EVAL"), Conduct::Hold);
+    guard.release().await.expect("released");
+    confirmation.happened().await;
+    let granted = scene.admin.get("key").expect("kept for the next of ours");
+    let before = scene.requests();
+    eventually("they ask on", PATIENCE, || scene.requests() > before + 3).await;
+    assert_eq!(scene.admin.get("key"), Some(granted), "still kept");
+    confirmation.let_go().await;
+    let guard = waiting.await.expect("no panic").expect("the lock");
+    guard.ttl().await.expect("still ours");
+
+    guard.release().await.expect("released");
+    assert!(scene.peer.waited());
+    assert!(scene.peer.release("key"));
+}
+
+/// Promise: ours who wait in line for a lock of theirs leave it alone, and have it one after the other soon after their release, of
+/// which they tell nobody.
+///
+/// Turned red by: a line that grants what somebody else holds; a question every second, whoever the holder is.
+async fn we_wait_in_line_for_theirs(mut scene: Scene) {
+    assert!(scene.peer.acquire("key", Some(TTL)));
+    let value = scene.admin.get("key");
+    let others = LockManager::connect(&scene.server.url()).await.expect("connect");
+    let waiting = tokio::spawn(scene.locks.lock("key").ttl(TTL).wait(PATIENCE).acquire());
+    scene.in_line().await;
+    let behind = tokio::spawn(others.lock("key").ttl(TTL).wait(PATIENCE).acquire());
+    let before = scene.requests();
+    eventually("we have asked and asked again", PATIENCE, || scene.requests() > before + 6).await;
+    assert!(!waiting.is_finished() && !behind.is_finished() && scene.admin.get("key") == value, "left alone");
+    assert!(scene.peer.extend("key", TTL), "it is still theirs");
+
+    let released = Instant::now();
+    assert!(scene.peer.release("key"));
+    waiting.await.expect("no panic").expect("their release frees it").release().await.expect("released");
+    behind.await.expect("no panic").expect("the next").release().await.expect("released");
+    let waited = released.elapsed();
+    assert!(waited < Duration::from_secs(2), "after {waited:?}");
+    assert!(scene.peer.acquire("key", Some(TTL)), "nothing is left of ours");
 }
 
 /// Promise: a lock that nobody has to give back, which redis-py makes unless told a `timeout`, keeps us out with an error

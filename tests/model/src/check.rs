@@ -2,6 +2,8 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
@@ -133,16 +135,60 @@ impl Protocol {
     }
 }
 
+impl Checked for Protocol {
+    type Promise = Promise;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn dropped(&self) -> Option<String> {
+        self.dropped.map(|rule| format!("{rule:?}"))
+    }
+
+    fn named(promise: Promise) -> &'static str {
+        promise.name()
+    }
+
+    fn numbers(system: &System) -> Vec<u64> {
+        system.numbers()
+    }
+}
+
+/// What can be checked: one configuration of a model.
+pub trait Checked:
+    Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Clone + Debug + PartialEq + Send + Sync>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// What may be broken.
+    type Promise: Copy;
+
+    /// Its name in reports.
+    fn name(&self) -> &'static str;
+
+    /// The rule that it drops, if it is a mutant.
+    fn dropped(&self) -> Option<String>;
+
+    /// The name of `promise` in reports.
+    fn named(promise: Self::Promise) -> &'static str;
+
+    /// What states differ by that do not count as one.
+    fn numbers(state: &Self::State) -> Vec<u64>;
+}
+
 /// Looks at every state that can be reached.
 ///
 /// # Panics
 ///
 /// With a counterexample, if a promise does not hold; and if the run did not come across what it has to.
-pub fn holds(protocol: Protocol) {
+pub fn holds<M: Checked>(configuration: M) {
     let started = Instant::now();
-    let name = protocol.name;
+    let name = configuration.name();
     let threads = available_parallelism().map_or(1, usize::from);
-    let checker = protocol.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker = configuration.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     println!(
         "{name}: {} states, {} steps, at most {} steps from the start, {:.1} s",
         checker.unique_state_count(),
@@ -159,33 +205,32 @@ pub fn holds(protocol: Protocol) {
 /// # Panics
 ///
 /// If there is none.
-pub fn caught(protocol: &Protocol, promise: Promise) {
+pub fn caught<M: Checked>(configuration: &M, promise: M::Promise) {
     let started = Instant::now();
-    let Protocol { name, dropped, .. } = protocol;
-    let who = dropped.map_or_else(|| (*name).to_owned(), |rule| format!("{name} without {rule:?}"));
+    let (name, promise) = (configuration.name(), M::named(promise));
+    let who = configuration.dropped().map_or_else(|| name.to_owned(), |rule| format!("{name} without {rule}"));
     let up_to = |steps: usize| {
-        let finish = HasDiscoveries::AllOf([promise.name()].into());
-        let checker = protocol.clone().checker().finish_when(finish);
+        let finish = HasDiscoveries::AllOf([promise].into());
+        let checker = configuration.clone().checker().finish_when(finish);
         // The checker counts states, of which there is one more than there are steps; and does not look at the last.
         let checker = if steps == usize::MAX { checker } else { checker.target_max_depth(steps + 2) };
         checker.spawn_bfs().join()
     };
     let checker = up_to(usize::MAX);
     let states = checker.unique_state_count();
-    let Some(mut path) = checker.discovery(promise.name()) else {
-        panic!("{who}: in {states} states, nothing is against \"{}\"", promise.name());
+    let Some(mut path) = checker.discovery(promise) else {
+        panic!("{who}: in {states} states, nothing is against \"{promise}\"");
     };
     // It looks at some more states after the first counterexample, and keeps the last one.
     for steps in 1..path.clone().into_actions().len() {
-        if let Some(shortest) = up_to(steps).discovery(promise.name()) {
+        if let Some(shortest) = up_to(steps).discovery(promise) {
             path = shortest;
             break;
         }
     }
     let steps = path.into_actions();
     println!(
-        "{who}: \"{}\" is broken in {} steps, found in {states} states, {:.1} s\n  {steps:?}",
-        promise.name(),
+        "{who}: \"{promise}\" is broken in {} steps, found in {states} states, {:.1} s\n  {steps:?}",
         steps.len(),
         started.elapsed().as_secs_f64()
     );
@@ -197,19 +242,18 @@ pub fn caught(protocol: &Protocol, promise: Promise) {
 /// # Panics
 ///
 /// With two that do not.
-pub fn alike_go_on_alike(protocol: &Protocol) {
-    let after = |system: &System| {
-        let mut next: Vec<_> = protocol.next_states(system).iter().map(System::numbers).collect();
+pub fn alike_go_on_alike<M: Checked>(configuration: &M) {
+    let after = |state: &M::State| {
+        let mut next: Vec<_> = configuration.next_states(state).iter().map(M::numbers).collect();
         next.sort_unstable();
         next.dedup();
         next
     };
-    let start = System::new(protocol);
-    let mut known = HashMap::from([(start.numbers(), start.clone())]);
-    let mut open = VecDeque::from([start]);
-    while let Some(system) = open.pop_front() {
-        for next in protocol.next_states(&system) {
-            match known.entry(next.numbers()) {
+    let mut open = VecDeque::from(configuration.init_states());
+    let mut known: HashMap<_, _> = open.iter().map(|start| (M::numbers(start), start.clone())).collect();
+    while let Some(state) = open.pop_front() {
+        for next in configuration.next_states(&state) {
+            match known.entry(M::numbers(&next)) {
                 Entry::Vacant(entry) => {
                     entry.insert(next.clone());
                     open.push_back(next);
@@ -221,5 +265,5 @@ pub fn alike_go_on_alike(protocol: &Protocol) {
             }
         }
     }
-    println!("{}: {} states, each like all that count as it", protocol.name, known.len());
+    println!("{}: {} states, each like all that count as it", configuration.name(), known.len());
 }

@@ -25,7 +25,8 @@
 //!
 //! # What is not
 //!
-//! Hand-off to waiters, and the line inside of a process: clients poll. Several keys. `set_ttl`, `min_hold`, `max_hold`,
+//! Hand-off to waiters, and the line inside of a process: clients poll. Those are another model, with states and a clock of its own:
+//! [`handoff`]. Several keys. `set_ttl`, `min_hold`, `max_hold`,
 //! `shutdown` and the end of a runtime. Replicas. Clocks that are set. Leases of different TTLs. The retries of one operation
 //! over a fresh connection; they are the same as an operation that fails, and another one.
 //!
@@ -48,12 +49,13 @@
 //! Each mutant of `tests/rules.rs` is caught within about a second, in 2 to 12 steps.
 
 mod check;
+pub mod handoff;
 mod network;
 mod protocol;
 mod server;
 mod system;
 mod turns;
 
-pub use crate::check::{alike_go_on_alike, caught, holds};
+pub use crate::check::{Checked, alike_go_on_alike, caught, holds};
 pub use crate::protocol::{Promise, Protocol, Restart, Rule, SERVER_TICK, TTL, slowest_tick};
 pub use crate::system::{Action, System};

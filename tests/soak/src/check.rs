@@ -286,8 +286,8 @@ fn causes(history: &History, verdict: &mut Verdict) {
 /// never expires.
 pub type Found = (String, i64);
 
-/// What was left behind, when every lease is over: a lock; or anything else of ours that would stay for ever, but for the counter
-/// of the fencing tokens, which has to.
+/// What was left behind, when every lease is over and nobody waits: a lock, or the line before one; or anything else of ours that
+/// would stay for ever, but for the counter of the fencing tokens, which has to.
 #[must_use]
 pub fn leftovers(found: &[Found], is_lock: impl Fn(&str) -> bool, counter: &str) -> Vec<Finding> {
     let is_leftover = |(name, left): &&Found| is_lock(name) || (*left == -1 && name != counter);

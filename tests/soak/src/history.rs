@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::record::{HoldId, Outcome, Record, Standing};
+use crate::record::{HoldId, Outcome, Queued, Record, Standing};
 
 /// A hold, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub struct Tally {
     pub holds: u64,
     /// How many of them had a fencing token.
     pub fenced: u64,
+    /// How they and others waited in line.
+    pub lines: Lines,
     /// How many lost their lock on the way: to the clock, or because the store said so.
     pub lost: u64,
     /// How many writes there were without a fencing token.
@@ -132,6 +134,34 @@ pub struct Tally {
     pub longest_last: Duration,
 }
 
+/// How callers waited in the server's line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// How many places were taken.
+    pub places: u64,
+    /// How many of them became locks.
+    pub confirmed: u64,
+    /// How many of those by a call, and without asking.
+    pub called: u64,
+    /// How often was asked again how a place stood.
+    pub asked_again: u64,
+    /// How often a place went from one task to another.
+    pub passed_on: u64,
+    /// How often a call came to nothing.
+    pub missed: u64,
+}
+
+impl Lines {
+    fn add(&mut self, queued: Queued) {
+        self.places += 1;
+        self.confirmed += u64::from(queued.confirmed);
+        self.called += u64::from(queued.called);
+        self.asked_again += queued.asked_again;
+        self.passed_on += queued.passed_on;
+        self.missed += queued.missed;
+    }
+}
+
 impl History {
     /// Adds a line of a log. One of a hold whose beginning is not known adds nothing.
     pub fn add(&mut self, record: Record) {
@@ -144,6 +174,7 @@ impl History {
                 let hold = Hold { key, fence, ttl, sent, answered, first, last, end: None, closed: false };
                 self.holds.insert(id, hold);
             }
+            Record::Queued(queued) => self.tally.lines.add(queued),
             Record::Polled { id, look } => {
                 if let Some(hold) = self.holds.get_mut(&id) {
                     hold.last = look;

@@ -33,3 +33,8 @@ pub const KEYS: usize = 6;
 fn key_name(key: usize) -> String {
     format!("soak:{key}")
 }
+
+/// The line before the key of that number.
+fn line_name(key: usize) -> String {
+    format!("{}:lock_runtime:q1", key_name(key))
+}

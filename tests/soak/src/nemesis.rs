@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use lock_tests::{Admin, Conduct, Count, Process, Proxy, RedisServer, Way, eventually_blocking, machine_time};
 
 use crate::history::DataLoss;
-use crate::key_name;
 use crate::schedule::{Fault, Step};
 use crate::worker::Orders;
+use crate::{key_name, line_name};
 
 /// How long a server may take to answer that nothing is wrong with.
 const AT_LEISURE: Duration = Duration::from_secs(100);
@@ -99,23 +99,25 @@ impl Scene {
             Fault::RequestsLost => self.misconduct(target, Way::Requests, Conduct::Drop, lasting),
             Fault::RepliesLost => self.misconduct(target, Way::Replies, Conduct::Drop, lasting),
             Fault::HalfClosed => self.misconduct(target, Way::Replies, Conduct::HalfClose, lasting),
-            Fault::RequestsDelayed => self.delay(target, Way::Requests, delay, lasting),
-            Fault::RepliesDelayed => self.delay(target, Way::Replies, delay, lasting),
+            Fault::NotesLost => self.disturb(target, Way::Replies, Conduct::DropNotes, lasting),
+            Fault::RequestsDelayed => self.disturb(target, Way::Requests, Conduct::Delay(delay), lasting),
+            Fault::RepliesDelayed => self.disturb(target, Way::Replies, Conduct::Delay(delay), lasting),
             Fault::ServerStopped => self.stop_server(lasting),
             Fault::ServerRestarted => self.restart(lasting),
             Fault::DataLost => self.losing_data(None, || self.restart_empty(lasting)),
             Fault::ConnectionsKilled => {
                 // Whoever has waited in line is of the second type.
-                let kill =
-                    |of_type| -> u64 { self.admin().command(&["CLIENT", "KILL", "TYPE", of_type, "SKIPME", "yes"]) };
-                kill("normal") + kill("pubsub") > 0
+                self.kill_connections("normal") + self.kill_connections("pubsub") > 0
             }
             Fault::ConnectionKilled => self.kill_one_connection(target),
             Fault::ScriptsForgotten => {
                 self.admin().forget_scripts();
                 true
             }
-            Fault::KeyDeleted => self.losing_data(Some(target), || self.delete(target, lasting)),
+            Fault::ListenersKilled => self.kill_connections("pubsub") > 0,
+            Fault::KeyDeleted => self.losing_data(Some(target), || self.delete(&key_name(target), lasting)),
+            Fault::LineDeleted => self.delete(&line_name(target), lasting),
+            Fault::EverythingHeard => self.listen_to_everything(lasting),
             Fault::KeyStolen => self.losing_data(Some(target), || self.steal(target, lasting)),
             Fault::ClientsPaused => self.pause_clients(target, lasting),
         }
@@ -188,10 +190,11 @@ impl Scene {
         happened(&effects) || (conduct == Conduct::Cut && happened(&cuts))
     }
 
-    fn delay(&self, target: usize, way: Way, delay: Duration, lasting: Duration) -> bool {
+    /// Behaves badly for a while, in a way after which connections can still be used.
+    fn disturb(&self, target: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
         let network = self.network(target);
         let order = |conduct| network.iter().map(|proxy| proxy.try_conduct_all(way, conduct)).collect::<Vec<_>>();
-        let effects = order(Conduct::Delay(delay));
+        let effects = order(conduct);
         self.over.rest(lasting);
         order(Conduct::Pass);
         happened(&effects)
@@ -231,11 +234,15 @@ impl Scene {
         }
     }
 
-    /// Deletes a lock as soon as somebody holds it.
-    fn delete(&self, key: usize, within: Duration) -> bool {
+    fn kill_connections(&self, of_type: &str) -> u64 {
+        self.admin().command(&["CLIENT", "KILL", "TYPE", of_type, "SKIPME", "yes"])
+    }
+
+    /// Deletes a key as soon as it is there.
+    fn delete(&self, key: &str, within: Duration) -> bool {
         let (mut admin, until) = (self.admin(), Instant::now() + within);
         loop {
-            if admin.delete(&key_name(key)) {
+            if admin.delete(key) {
                 return true;
             }
             if Instant::now() >= until || self.over.rest_until(Instant::now() + Duration::from_millis(2)) {
@@ -247,6 +254,13 @@ impl Scene {
     /// Writes over whatever is there. Nobody gives this lock back.
     fn steal(&self, key: usize, lasting: Duration) -> bool {
         self.admin().set(&key_name(key), "somebody else's", &["PX", &lasting.as_millis().to_string()]);
+        true
+    }
+
+    fn listen_to_everything(&self, lasting: Duration) -> bool {
+        let mut curious = self.admin();
+        curious.command::<()>(&["PSUBSCRIBE", "*"]);
+        self.over.rest(lasting);
         true
     }
 

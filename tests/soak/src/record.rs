@@ -61,6 +61,8 @@ pub enum Record {
         /// When the library looked at its clock, right before this poll.
         look: Duration,
     },
+    /// A place in the server's line was left, or a lock was made of it.
+    Queued(Queued),
     /// A body is polled again. Not every time: a log is no firehose.
     Polled {
         /// Its hold.
@@ -103,6 +105,21 @@ pub enum Record {
         /// When it had been given it and had given it back.
         returned: Duration,
     },
+}
+
+/// What became of a place in the server's line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queued {
+    /// How often was asked how it stood, after it had been taken.
+    pub asked_again: u64,
+    /// How often it went from one task of the worker to another.
+    pub passed_on: u64,
+    /// How often a call came to nothing: nothing was granted, or it was over.
+    pub missed: u64,
+    /// It became a lock.
+    pub confirmed: bool,
+    /// By a call, and without asking.
+    pub called: bool,
 }
 
 /// How a lease stood when its body was over.
@@ -179,6 +196,9 @@ impl fmt::Display for Record {
                 let (fence, ttl) = (fence.unwrap_or(0), ns(ttl));
                 write!(f, "began {id} {key} {fence} {ttl} {} {} {} {}", ns(asked), ns(sent), ns(answered), ns(look))
             }
+            Self::Queued(Queued { asked_again, passed_on, missed, confirmed, called }) => {
+                write!(f, "queued {asked_again} {passed_on} {missed} {confirmed} {called}")
+            }
             Self::Polled { id, look } => write!(f, "polled {id} {}", ns(look)),
             Self::Ended { id, look, at, over, standing } => {
                 write!(f, "ended {id} {} {} {} {}", ns(look), ns(at), ns(over), standing.word())
@@ -207,6 +227,13 @@ impl FromStr for Record {
                 answered: time(words)?,
                 look: time(words)?,
             },
+            "queued" => Self::Queued(Queued {
+                asked_again: word(words)?,
+                passed_on: word(words)?,
+                missed: word(words)?,
+                confirmed: word(words)?,
+                called: word(words)?,
+            }),
             "polled" => Self::Polled { id: word(words)?, look: time(words)? },
             "ended" => Self::Ended {
                 id: word(words)?,
@@ -274,6 +301,8 @@ mod tests {
         for record in [
             began(None),
             began(Some(1_700_000_000_000_000)),
+            Record::Queued(Queued { asked_again: 3, passed_on: 2, missed: 1, confirmed: true, called: false }),
+            Record::Queued(Queued { called: true, ..Queued::default() }),
             Record::Polled { id: ID, look: ms(4) },
             ended(Standing::Held),
             ended(Standing::Expired),
@@ -289,7 +318,9 @@ mod tests {
         ] {
             assert_eq!(record.to_string().parse(), Ok(record));
         }
-        for line in ["", "began", "began 1.2 3", "ended 1.2.3 1 2 3 somehow", "polled 1.2.3 x", "unknown 1"] {
+        for line in
+            ["", "began", "began 1.2 3", "ended 1.2.3 1 2 3 somehow", "polled 1.2.3 x", "queued 1 2 3 yes", "unknown 1"]
+        {
             assert_eq!(line.parse::<Record>(), Err(Unreadable), "{line:?}");
         }
     }

@@ -58,6 +58,12 @@ impl fmt::Display for Report {
         line(f, "holds", &tally.holds)?;
         line(f, "of them with a fencing token", &tally.fenced)?;
         line(f, "of them lost on the way", &tally.lost)?;
+        line(f, "places in line", &tally.lines.places)?;
+        line(f, "of them that became locks", &tally.lines.confirmed)?;
+        line(f, "of those by a call, without asking", &tally.lines.called)?;
+        line(f, "questions how a place stood", &tally.lines.asked_again)?;
+        line(f, "places that went from one task to another", &tally.lines.passed_on)?;
+        line(f, "calls that came to nothing", &tally.lines.missed)?;
         for (outcome, times) in &tally.calls {
             line(f, &format!("calls that ended: {outcome}"), times)?;
         }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::check::{Finding, Found, Sort, check, leftovers};
-use crate::history::{DataLoss, History, Tally};
+use crate::history::{DataLoss, History, Lines, Tally};
 use crate::nemesis::{Over, Place, Scene, lock, start};
 use crate::record::{HoldId, Unreadable, whole_lines};
 use crate::report::Report;
@@ -21,7 +21,7 @@ use crate::resource::Resource;
 use crate::schedule::{Fault, Schedule};
 use crate::watched::Broken;
 use crate::worker::{self, LONGEST_BLOCK, LONGEST_HOLD, LONGEST_TTL, LONGEST_WAIT, Orders};
-use crate::{KEYS, PROCESSES, TASKS, key_name};
+use crate::{KEYS, PROCESSES, TASKS, key_name, line_name};
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -73,9 +73,9 @@ const MEMORY: Duration = Duration::from_secs(30);
 /// and a second for the answer.
 const OPERATION: Duration = Duration::from_secs(4);
 
-/// The longest time for which nobody asks for a free lock that somebody waits for: a quarter of a second between two questions; and
-/// as much again for a busy machine.
-const TURN: Duration = Duration::from_millis(500);
+/// The longest time for which a lock is free, or kept for somebody in vain, while others wait for it: a second for whoever it was
+/// granted to and who does not confirm, and another until somebody in line asks.
+const TURN: Duration = Duration::from_secs(2);
 
 /// The time in which everybody has to have had the last turn, once nothing goes wrong any more.
 fn patience() -> Duration {
@@ -90,6 +90,9 @@ fn patience() -> Duration {
 
 /// The least number of holds that prove something, in a second of the run.
 const HOLDS_PER_SECOND: u64 = 3;
+
+/// The least number of locks that were handed to somebody in line, in a second of the run.
+const HANDED_PER_SECOND: u64 = 1;
 
 /// Runs the soak.
 ///
@@ -323,8 +326,9 @@ impl Watch<'_> {
             // Those that have expired since.
             .filter(|(_, left)| *left != -2)
             .collect();
-        let locks: Vec<_> = (0..KEYS).map(key_name).collect();
-        leftovers(&found, |name| locks.iter().any(|lock| lock == name), "lock_runtime:fence")
+        // Everybody has had a turn, at each of the keys, behind whoever left a line by dying.
+        let ours: Vec<_> = (0..KEYS).flat_map(|key| [key_name(key), line_name(key)]).collect();
+        leftovers(&found, |name| ours.iter().any(|ours| ours == name), "lock_runtime:fence")
     }
 
     /// The counters themselves: they show as many writes as were noted, if none was written over.
@@ -349,6 +353,7 @@ impl Watch<'_> {
             if holds < least {
                 self.late.push(Finding::Idle { what: format!("{holds} holds, of at least {least}") });
             }
+            self.late.extend(idle_lines(&self.history.tally.lines, length.as_secs()));
             // In a minute every fault has its turn.
             let missing = deck.iter().filter(|fault| *length >= Duration::from_secs(60) && !fired.contains_key(fault));
             self.late
@@ -379,6 +384,22 @@ impl Watch<'_> {
             None => !self.findings.is_empty(),
         }
     }
+}
+
+/// What did not happen in line, and has to, or the run proves nothing of it.
+fn idle_lines(lines: &Lines, seconds: u64) -> Vec<Finding> {
+    let Lines { called, asked_again, passed_on, missed, .. } = *lines;
+    let least = HANDED_PER_SECOND * seconds;
+    // Nothing has to go wrong in a second or two.
+    let once = u64::from(seconds >= 60);
+    let wanted = [
+        ("locks handed to somebody in line", called, least),
+        ("questions how a place in line stood", asked_again, once),
+        ("places in line that went from one task to another", passed_on, once),
+        ("calls that came to nothing", missed, once),
+    ];
+    let idle = wanted.into_iter().filter(|(_, times, least)| times < least);
+    idle.map(|(what, times, least)| Finding::Idle { what: format!("{times} {what}, of at least {least}") }).collect()
 }
 
 /// Reads what was written to a log since the last time.

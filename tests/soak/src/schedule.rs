@@ -25,6 +25,8 @@ pub enum Fault {
     RepliesLost,
     /// A worker's connections are half closed: it can speak, and nothing comes back.
     HalfClosed,
+    /// A worker is not told when a lock is granted to it: the notes are lost, and nothing else.
+    NotesLost,
     /// The server is stopped (SIGSTOP) and goes on later, with what it was sent in the meantime.
     ServerStopped,
     /// The server is killed (SIGKILL) and started again with its data.
@@ -43,11 +45,17 @@ pub enum Fault {
     KeyStolen,
     /// The server answers nobody for a while (`CLIENT PAUSE`).
     ClientsPaused,
+    /// The server closes the connections of those who wait in line (`CLIENT KILL TYPE pubsub`).
+    ListenersKilled,
+    /// The line before a lock is deleted, with everybody in it.
+    LineDeleted,
+    /// Somebody listens to every channel (`PSUBSCRIBE *`): each note is heard, whether its waiter is there or not.
+    EverythingHeard,
 }
 
 impl Fault {
     /// What befalls single workers.
-    pub const OF_CLIENTS: [Self; 8] = [
+    pub const OF_CLIENTS: [Self; 9] = [
         Self::ClientStopped,
         Self::ClientKilled,
         Self::ConnectionsCut,
@@ -56,10 +64,11 @@ impl Fault {
         Self::RequestsLost,
         Self::RepliesLost,
         Self::HalfClosed,
+        Self::NotesLost,
     ];
 
     /// What befalls the server, and so everybody.
-    pub const OF_THE_SERVER: [Self; 9] = [
+    pub const OF_THE_SERVER: [Self; 12] = [
         Self::ServerStopped,
         Self::ServerRestarted,
         Self::DataLost,
@@ -69,6 +78,9 @@ impl Fault {
         Self::KeyDeleted,
         Self::KeyStolen,
         Self::ClientsPaused,
+        Self::ListenersKilled,
+        Self::LineDeleted,
+        Self::EverythingHeard,
     ];
 
     /// How long it lasts; nothing for what is over at once.
@@ -80,10 +92,12 @@ impl Fault {
             Self::ConnectionsCut | Self::RequestsLost | Self::RepliesLost | Self::HalfClosed => (100, 1500),
             Self::RequestsDelayed | Self::RepliesDelayed => (1000, 3000),
             Self::ClientsPaused => (100, 1200),
-            // Until somebody holds the lock.
-            Self::KeyDeleted => (500, 501),
+            // Longer than a grant is kept, or than whoever waits goes without asking.
+            Self::NotesLost | Self::EverythingHeard => (300, 2500),
+            // Until somebody holds the lock, or waits for it.
+            Self::KeyDeleted | Self::LineDeleted => (500, 501),
             Self::KeyStolen => (200, 900),
-            Self::ConnectionsKilled | Self::ConnectionKilled | Self::ScriptsForgotten => (0, 1),
+            Self::ConnectionsKilled | Self::ConnectionKilled | Self::ListenersKilled | Self::ScriptsForgotten => (0, 1),
         };
         Duration::from_millis(from)..Duration::from_millis(to)
     }
@@ -100,6 +114,7 @@ impl fmt::Display for Fault {
             Self::RequestsLost => "requests lost",
             Self::RepliesLost => "replies lost",
             Self::HalfClosed => "connections half closed",
+            Self::NotesLost => "notes lost",
             Self::ServerStopped => "server stopped",
             Self::ServerRestarted => "server restarted with its data",
             Self::DataLost => "server restarted without its data",
@@ -109,6 +124,9 @@ impl fmt::Display for Fault {
             Self::KeyDeleted => "lock deleted",
             Self::KeyStolen => "lock stolen",
             Self::ClientsPaused => "clients paused",
+            Self::ListenersKilled => "connections of those in line killed",
+            Self::LineDeleted => "line deleted",
+            Self::EverythingHeard => "every channel listened to",
         })
     }
 }
@@ -194,13 +212,13 @@ mod tests {
             assert_eq!(schedule(seed), schedule(seed));
         }
         assert_ne!(schedule(1), schedule(2));
-        // As written down when the dice were made.
+        // As written down when these were all the faults.
         let first = Step {
             at: Duration::from_millis(493),
-            fault: Fault::ConnectionsCut,
-            target: 0,
-            lasting: Duration::from_millis(1261),
-            delay: Duration::from_millis(725),
+            fault: Fault::RepliesDelayed,
+            target: 1,
+            lasting: Duration::from_millis(2225),
+            delay: Duration::from_millis(547),
         };
         assert_eq!(schedule(42).clients[0], first);
     }

@@ -1,5 +1,7 @@
 //! The store of the workers: the real one, with a note of what the library does with it; or a broken one, for the controls.
 
+mod line;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
@@ -9,14 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lock_runtime::store::redis::RedisStore;
+use lock_runtime::store::waiter::Waiter;
 use lock_runtime::store::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture};
 use lock_runtime::{Background, LockKey, Moment, SetupError, StoreError, StoreErrorKind};
 use lock_tests::machine_time;
 use redis::{Client, RedisError, cmd};
 
+use self::line::InLine;
 use crate::schedule::Fault;
+use crate::worker::Log;
 
-/// What is wrong with a store: each is a bug that somebody has shipped, and has to fail the soak.
+/// What is wrong with a store: most are bugs that somebody has shipped, and each has to fail the soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
     /// Gives back by `DEL`, whoever holds the lock by now.
@@ -35,11 +40,17 @@ pub enum Broken {
     LongKey,
     /// Leaves a key behind for each hold.
     Litter,
+    /// Takes every call for a lock, and does not ask the server.
+    Unconfirmed,
+    /// Makes a lock of every call by `SET`, whoever holds the lock by now.
+    ConfirmationSets,
+    /// Has no line: whoever waits polls.
+    NoLine,
 }
 
 impl Broken {
     /// Every one, by the name that the command line knows.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("bare-delete", Self::BareDelete),
         ("lease-from-reply", Self::LeaseFromReply),
         ("token-reused", Self::TokenReused),
@@ -48,6 +59,9 @@ impl Broken {
         ("constant-fence", Self::ConstantFence),
         ("long-key", Self::LongKey),
         ("litter", Self::Litter),
+        ("unconfirmed", Self::Unconfirmed),
+        ("confirmation-sets", Self::ConfirmationSets),
+        ("no-line", Self::NoLine),
     ];
 
     /// The faults that bring it out, where not just anything does.
@@ -61,7 +75,9 @@ impl Broken {
             // And two who hold a lock at once are told apart by their tokens.
             Self::RenewalSets | Self::ConstantFence => &[Fault::KeyDeleted],
             Self::LongKey => &[Fault::ClientKilled],
-            Self::SlowClock | Self::Litter => &[],
+            // A connection that ends is news too.
+            Self::Unconfirmed | Self::ConfirmationSets => &[Fault::ListenersKilled],
+            Self::SlowClock | Self::Litter | Self::NoLine => &[],
         }
     }
 }
@@ -107,11 +123,12 @@ pub struct Watched {
     /// The claim whose token is used again and again.
     reused: Arc<Claim>,
     started: Duration,
+    log: Arc<Log>,
     won: Arc<Mutex<HashMap<String, Won>>>,
 }
 
 impl Watched {
-    /// A store at `url`.
+    /// A store at `url`. What becomes of its places in line is written to `log`.
     ///
     /// # Errors
     ///
@@ -120,11 +137,12 @@ impl Watched {
     /// # Panics
     ///
     /// When that of the library is understood, and the client does not understand it.
-    pub fn open(url: &str, broken: Option<Broken>) -> Result<Self, SetupError> {
+    pub(crate) fn open(url: &str, broken: Option<Broken>, log: Arc<Log>) -> Result<Self, SetupError> {
         let store = RedisStore::open(url)?;
         let raw = Client::open(url).expect("the same URL");
         let reused = Claim::new("reused".into(), Duration::from_secs(1), "".into());
-        Ok(Self { store, broken, raw, reused: Arc::new(reused), started: machine_time(), won: Arc::default() })
+        let (reused, started) = (Arc::new(reused), machine_time());
+        Ok(Self { store, broken, raw, reused, started, log, won: Arc::default() })
     }
 
     /// When the claim with this token was won.
@@ -190,6 +208,20 @@ impl Watched {
         let before = machine_time();
         let attempt = self.store.acquire(&self.shown(claim)).await?;
         let Attempt::Acquired { sent, fence, .. } = attempt else { return Ok(attempt) };
+        Ok(match self.has_won(claim, before, sent, fence).await? {
+            (sent, Some(fence)) => Attempt::acquired_with_fence(sent, fence),
+            (sent, None) => Attempt::acquired(sent),
+        })
+    }
+
+    /// Takes note that the claim was won, by a request that was sent after `before`. What the library is told of it.
+    async fn has_won(
+        &self,
+        claim: &Claim,
+        before: Duration,
+        sent: Moment,
+        fence: Option<i64>,
+    ) -> Result<(Moment, Option<i64>), StoreError> {
         let won = (before, machine_time());
         self.won.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.token.as_str().to_owned(), won);
         let sent = if self.is(Broken::LeaseFromReply) { self.now() } else { self.clock(sent) };
@@ -201,11 +233,7 @@ impl Watched {
             let key = format!("litter:{}", claim.token.as_str());
             self.raw(vec!["SET".to_owned(), key, String::new()]).await?;
         }
-        Ok(match fence {
-            Some(_) if self.is(Broken::ConstantFence) => Attempt::acquired_with_fence(sent, 1),
-            Some(fence) => Attempt::acquired_with_fence(sent, fence),
-            None => Attempt::acquired(sent),
-        })
+        Ok((sent, fence.map(|fence| if self.is(Broken::ConstantFence) { 1 } else { fence })))
     }
 }
 
@@ -283,6 +311,16 @@ impl Store for Watched {
                 drop(done);
             });
         }
+    }
+
+    fn keeps_line(&self) -> bool {
+        // Where there is one, notes are told apart by their tokens.
+        self.store.keeps_line() && !self.is(Broken::TokenReused) && !self.is(Broken::NoLine)
+    }
+
+    fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
+        let waiter = self.store.waiter(claim).filter(|_| self.keeps_line())?;
+        Some(Box::new(InLine::new(waiter, self.clone())))
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -15,7 +15,8 @@ use lock_tests::machine_time;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
-use self::noted::{Log, Noted, POLL};
+pub(crate) use self::noted::Log;
+use self::noted::{Noted, POLL};
 use crate::dice::Dice;
 use crate::history::Writer;
 use crate::record::{HoldId, Outcome, Record};
@@ -119,9 +120,9 @@ pub fn work(orders: &Orders) {
         if orders.place.is_multiple_of(2) { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let store = Watched::open(&orders.locks, orders.broken).expect("a good address");
-        let locks = LockManager::builder(store.clone()).build();
         let log = Arc::new(Log::open(&orders.log()));
+        let store = Watched::open(&orders.locks, orders.broken, log.clone()).expect("a good address");
+        let locks = LockManager::builder(store.clone()).build();
         let holds = Arc::<AtomicU64>::default();
         let mut tasks = JoinSet::new();
         for number in 0..TASKS {

@@ -36,7 +36,7 @@ fn soak(options: &Options) -> Report {
 /// documented where data is lost.
 ///
 /// Turned red by: each of the stores below; `SET` without `NX`; a release without comparing; a body that is polled without a look
-/// at the clock.
+/// at the clock; waiting without hand-off.
 #[test]
 fn a_minute_of_every_fault() {
     let report = soak(&options());
@@ -102,6 +102,23 @@ fn control_constant_fence_by_its_lost_updates() {
 #[test]
 fn control_long_key() {
     is_found(Broken::LongKey, Sort::Unserved, Duration::from_secs(8));
+}
+
+/// Whoever is called has the lock only if the server says so.
+#[test]
+fn control_unconfirmed() {
+    is_found(Broken::Unconfirmed, Sort::Overlap, LONG);
+}
+
+/// A soak that never hands over says nothing about it.
+#[test]
+fn control_no_line() {
+    is_found(Broken::NoLine, Sort::Idle, Duration::from_secs(2));
+}
+
+#[test]
+fn control_confirmation_sets() {
+    is_found(Broken::ConfirmationSets, Sort::Overlap, LONG);
 }
 
 #[test]

@@ -175,7 +175,12 @@ impl Relay<'_> {
             }
             let Some(Message { bytes, words, .. }) = waiting.pop_front() else { return Ok(Passed::All) };
             let words = words.unwrap_or_default();
+            let is_note = self.way == Way::Replies && resp::is_out_of_turn(&bytes);
             match order.conduct {
+                Conduct::DropNotes if is_note => {
+                    order.effects.happened();
+                    continue;
+                }
                 Conduct::Drop => {
                     order.effects.happened();
                     continue;

@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::io::tcp::TcpSettings;
-use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, ProtocolVersion, PushInfo, RedisError, Value,
 };
@@ -24,6 +22,7 @@ use super::learned::Learned;
 use super::notes::{Notes, Wire};
 use super::reply::{self, Fault};
 use super::script::Script;
+use super::stream;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::holder::Token;
 use crate::keeper::Background;
@@ -242,9 +241,10 @@ impl Pool {
 
     async fn dial(self: &Arc<Self>, channel: &Arc<str>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
         let wire = Arc::default();
-        let (connection, protocol) = self.greet(&wire, &runtime).await?;
+        let (connection, driver, protocol) = self.greet(&wire, &runtime).await?;
         Ok(Arc::new(Link {
             connection,
+            driver,
             server: self.server.clone(),
             runtime,
             timeout: self.timeouts.operation,
@@ -262,15 +262,15 @@ impl Pool {
         self: &Arc<Self>,
         wire: &Arc<Wire>,
         runtime: &Handle,
-    ) -> Result<(MultiplexedConnection, ProtocolVersion), StoreError> {
+    ) -> Result<(MultiplexedConnection, AbortHandle, ProtocolVersion), StoreError> {
         let refused = |error: RedisError| Fault::read_greeting(&error, &self.server).into_error();
         let protocol = self.learned.protocol();
         let error = match self.connect(protocol, wire, runtime).await? {
-            Ok(connection) => {
+            Ok((connection, driver)) => {
                 if protocol.supports_resp3() {
                     self.learned.speaks_resp3();
                 }
-                return Ok((connection, protocol));
+                return Ok((connection, driver, protocol));
             }
             Err(error) => error,
         };
@@ -281,13 +281,13 @@ impl Pool {
         if !protocol.supports_resp3() || !unknown && !hung_up {
             return Err(refused(error));
         }
-        let connection = self.connect(ProtocolVersion::RESP2, wire, runtime).await?.map_err(refused)?;
+        let (connection, driver) = self.connect(ProtocolVersion::RESP2, wire, runtime).await?.map_err(refused)?;
         if unknown {
             self.learned.speaks_resp2_only();
         }
         self.learned
             .tell(&self.server, &"it does not speak RESP3, the protocol in which a server can call its clients");
-        Ok((connection, ProtocolVersion::RESP2))
+        Ok((connection, driver, ProtocolVersion::RESP2))
     }
 
     async fn connect(
@@ -295,25 +295,21 @@ impl Pool {
         protocol: ProtocolVersion,
         wire: &Arc<Wire>,
         runtime: &Handle,
-    ) -> Result<Result<MultiplexedConnection, RedisError>, StoreError> {
-        // The small packets of a lock must not wait for each other, an idle connection that a gateway has forgotten must be
-        // noticed, and what lies on a dead link must not be delivered minutes later.
-        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let tcp = tcp.set_user_timeout(self.timeouts.operation.saturating_mul(4).min(Duration::from_secs(60 * 60)));
-        let server = self.client.get_connection_info().clone().set_tcp_settings(tcp);
+    ) -> Result<Result<(MultiplexedConnection, AbortHandle), RedisError>, StoreError> {
+        let server = self.client.get_connection_info();
         let user = server.redis_settings().clone().set_protocol(protocol);
-        let client = match Client::open(server.set_redis_settings(user)) {
-            Ok(client) => client,
-            Err(error) => return Ok(Err(error)),
-        };
         // We keep the time: a timeout of the client's own would tell us less.
         let mut config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         if protocol.supports_resp3() {
             config = config.set_push_sender(self.reader(wire, runtime));
         }
-        without_panic(client.get_multiplexed_async_connection_with_config(&config)).await
+        let unheard = self.timeouts.operation.saturating_mul(4).min(Duration::from_secs(60 * 60));
+        without_panic(async {
+            let stream = stream::connect(server.addr(), unheard, wire.asking.clone()).await?;
+            let (connection, driver) = MultiplexedConnection::new_with_config(&user, stream, config).await?;
+            Ok((connection, runtime.spawn(driver).abort_handle()))
+        })
+        .await
     }
 
     /// What reads the notes that come in on a connection: on the task that drives it, which must not wait for anything.
@@ -377,6 +373,8 @@ impl Drop for Departure {
 /// One connection.
 pub(super) struct Link {
     connection: MultiplexedConnection,
+    /// The task that drives it.
+    driver: AbortHandle,
     server: String,
     /// The runtime that drives it.
     pub(super) runtime: Handle,
@@ -390,6 +388,13 @@ pub(super) struct Link {
     is_pushed_to: bool,
     /// Set when the server has confirmed that it does.
     listens: OnceCell<()>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Nobody waits for an answer any more, and a server that is stopped might never give it.
+        self.driver.abort();
+    }
 }
 
 impl Link {
@@ -507,6 +512,7 @@ impl Link {
     /// Sends a command and waits for the answer, or for the connection to break.
     pub(super) async fn ask_patiently(&self, command: &Cmd) -> Result<Value, Fault> {
         let mut connection = self.connection.clone();
+        let _asking = self.wire.ask();
         match connection.send_packed_command(command).await.and_then(Value::extract_error) {
             Ok(value) => Ok(value),
             Err(error) => Err(self.fault(&error)),

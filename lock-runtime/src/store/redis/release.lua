@@ -7,13 +7,19 @@ for k = 1, #KEYS, 2 do
   -- Whatever is wrong with the line: the key is to be free.
   for n = 2, #ARGV do redis.pcall('LREM', line, 0, ARGV[n]) end
   local value = redis.pcall('GET', key)
-  -- Another type is not ours. Any other error, as a missing permission, says nothing about whose it is.
-  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
   if value == ARGV[1] then
-    local outcome = grant(key, line, '')
-    if outcome ~= 'given' then redis.call('DEL', key) end
-    if outcome == 'unable' then able = false end
+    -- Mostly nobody waits.
+    if redis.pcall('LINDEX', line, 0) then
+      local outcome = grant(key, line, '')
+      if outcome ~= 'given' then redis.call('DEL', key) end
+      if outcome == 'unable' then able = false end
+    else
+      redis.call('DEL', key)
+    end
     mine = mine + 1
+  -- Another type is not ours. Any other error, as a missing permission, says nothing about whose it is.
+  elseif type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then
+    return value
   end
 end
 if mine < #KEYS / 2 then return 0 end

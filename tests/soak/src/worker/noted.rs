@@ -127,16 +127,16 @@ impl Drop for Noted {
 }
 
 /// A file of lines.
-pub(super) struct Log(Mutex<File>);
+pub(crate) struct Log(Mutex<File>);
 
 impl Log {
-    pub(super) fn open(path: &Path) -> Self {
+    pub(crate) fn open(path: &Path) -> Self {
         let file = OpenOptions::new().create_new(true).append(true).open(path).expect("a log of its own");
         Self(Mutex::new(file))
     }
 
     /// In one call: a line is there, or it is not.
-    pub(super) fn write(&self, record: &Record) {
+    pub(crate) fn write(&self, record: &Record) {
         let line = format!("{record}\n");
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(line.as_bytes()).expect("room for the log");

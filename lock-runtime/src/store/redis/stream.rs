@@ -1,0 +1,159 @@
+//! The stream of bytes to a server: how it is made, and when what is written leaves.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use redis::ConnectionAddr;
+use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+
+/// Connects to `server`. What lies on a dead connection is given up after `unheard`.
+pub(super) async fn connect(
+    server: &ConnectionAddr,
+    unheard: Duration,
+    asking: Arc<AtomicUsize>,
+) -> io::Result<Gathering> {
+    let bytes: Box<dyn Bytes> = match server {
+        ConnectionAddr::Tcp(host, port) => Box::new(connect_tcp(host, *port, unheard).await?),
+        #[cfg(unix)]
+        ConnectionAddr::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
+        _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "an address of an unknown kind")),
+    };
+    Ok(Gathering { bytes, asking, gathered: false })
+}
+
+async fn connect_tcp(host: &str, port: u16, unheard: Duration) -> io::Result<TcpStream> {
+    let stream = first_of(lookup_host((host, port)).await?).await?;
+    // The small packets of a lock must not wait for each other, an idle connection that a gateway has forgotten must be noticed,
+    // and what lies on a dead link must not be delivered minutes later.
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(unheard))?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = unheard;
+    Ok(stream)
+}
+
+/// All addresses are tried at once: a name may have one that leads nowhere.
+async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut trying: Vec<_> = addresses.map(|address| Box::pin(TcpStream::connect(address))).collect();
+    let mut error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    poll_fn(|cx| {
+        let mut connected = None;
+        trying.retain_mut(|trying| match trying.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(stream)) => {
+                connected.get_or_insert(stream);
+                false
+            }
+            Poll::Ready(Err(failed)) => {
+                error = failed;
+                false
+            }
+        });
+        match connected {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None if trying.is_empty() => {
+                Poll::Ready(Err(std::mem::replace(&mut error, io::Error::from(io::ErrorKind::Other))))
+            }
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
+
+/// A stream on which requests that come at the same moment leave together.
+///
+/// Whoever sends a request wakes the task that drives the connection, and a runtime runs that next: before others who are about to
+/// send. So each request would be a packet and a system call of its own, here and on the server. Where several are under way,
+/// the driver stands back once behind those who are ready to run; where there is one alone, it does not wait for anybody. (What
+/// TCP does about small packets, Nagle's algorithm, waits for the other end: for a round trip.)
+pub(super) struct Gathering {
+    bytes: Box<dyn Bytes>,
+    /// How many requests wait for an answer, or are about to be sent.
+    asking: Arc<AtomicUsize>,
+    /// Whether it has stood back since it wrote last.
+    gathered: bool,
+}
+
+impl AsyncWrite for Gathering {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, text: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.gathered && self.asking.load(Ordering::Relaxed) > 1 {
+            self.gathered = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let written = ready!(pin!(&mut self.bytes).poll_write(cx, text));
+        self.gathered = false;
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.bytes).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.bytes).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Gathering {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.bytes).poll_read(cx, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::task::Waker;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_alone_does_not_wait_and_others_stand_back_once() {
+        let (bytes, mut other) = tokio::io::duplex(64);
+        let asking = Arc::new(AtomicUsize::new(1));
+        let mut stream = Gathering { bytes: Box::new(bytes), asking: asking.clone(), gathered: false };
+        let mut write = |text: &[u8]| pin!(&mut stream).poll_write(&mut Context::from_waker(Waker::noop()), text);
+        assert!(matches!(write(b"alone"), Poll::Ready(Ok(5))));
+        asking.store(2, Ordering::Relaxed);
+        for _ in 0..2 {
+            assert!(write(b"both").is_pending());
+            assert!(matches!(write(b"both"), Poll::Ready(Ok(4))), "once, and then it is written");
+        }
+        let mut text = [0; 13];
+        other.read_exact(&mut text).await.expect("what was written");
+        assert_eq!(&text, b"alonebothboth");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_leads_nowhere_does_not_matter() {
+        let refused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("its number");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("its number");
+        for addresses in [[refused, address], [address, refused]] {
+            let stream = first_of(addresses.into_iter()).await.expect("one of them");
+            assert_eq!(stream.peer_addr().expect("connected"), address);
+        }
+        let error = first_of([refused].into_iter()).await.expect_err("nobody listens");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(first_of([].into_iter()).await.expect_err("nowhere").kind(), io::ErrorKind::NotFound);
+    }
+}
