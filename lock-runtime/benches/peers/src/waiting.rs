@@ -24,15 +24,19 @@ use who::Who;
 
 pub use serve::serve;
 
-const TASKS: usize = 64;
-const PROCESSES: usize = 8;
 const HOLD: Duration = Duration::from_millis(20);
 
 /// How much work is put into the figures.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// The number of rounds of each case; one more is run before, and not counted.
+    /// How many want the lock, in all.
+    tasks: usize,
+    /// Of how many processes they are, where they are not all of one.
+    processes: usize,
+    /// The number of rounds of each case.
     rounds: usize,
+    /// Whether one more is run before, and not counted: it dials connections and has the servers remember the scripts.
+    warm_up: bool,
     /// How long tasks contend in each of them.
     turn: Duration,
     /// The rounds and turns of the one who waits alone, of whom there is one sample at a time.
@@ -44,18 +48,33 @@ pub struct Patience {
 impl Patience {
     /// For figures to be shown: six minutes.
     pub const FULL: Self = Self {
-        rounds: 6,
+        tasks: 64,
+        processes: 8,
+        rounds: 5,
+        warm_up: true,
         turn: Duration::from_millis(800),
-        alone: (14, Duration::from_millis(800)),
+        alone: (12, Duration::from_millis(800)),
         idle: Duration::from_secs(10),
     };
 
-    /// To see that everything works.
+    /// For a first impression: a minute and a half, most of it until all who poll have had their turn.
     pub const QUICK: Self = Self {
         rounds: 1,
-        turn: Duration::from_millis(60),
-        alone: (1, Duration::from_millis(60)),
-        idle: Duration::from_secs(1),
+        turn: Duration::from_millis(200),
+        alone: (1, Duration::from_secs(1)),
+        idle: Duration::from_secs(2),
+        ..Self::FULL
+    };
+
+    /// To see that everything works.
+    pub const SMOKE: Self = Self {
+        tasks: 4,
+        processes: 2,
+        rounds: 1,
+        warm_up: false,
+        turn: Duration::from_millis(50),
+        alone: (1, Duration::from_millis(50)),
+        idle: Duration::from_millis(500),
     };
 }
 
@@ -119,11 +138,12 @@ pub fn waiting(patience: Patience, program: &Path) -> Waiting {
 /// The tasks of one process, beside a mutex that knows no other process.
 fn one_process(teams: &mut Vec<Team>, patience: Patience, program: &Path, outcome: &mut Waiting) {
     teams.insert(0, Team::muster(Who::InProcess, program).expect("a program of this package"));
-    let Patience { rounds, turn, .. } = patience;
-    let turns = Turns::take(teams, rounds, |team| Contention::turn(team, 1, TASKS, turn));
+    let Patience { tasks, rounds, warm_up, turn, .. } = patience;
+    let turns = Turns::take(teams, warm_up, rounds, |team| Contention::turn(team, 1, tasks, turn));
     teams.remove(0);
 
-    let title = format!("One process, {TASKS} tasks, one key (medians of {rounds} turns of {turn:?})");
+    let case = format!("1 process of {tasks} tasks, one key");
+    let title = format!("{case} (medians of {rounds} turns of {turn:?})");
     let heads = ["", "acquisitions/s", "builder : it", "mean wait ms", "p99 ms", "longest ms", "longest : mean"];
     let mut table = Table::new(&title, &heads);
     for who in turns.everybody() {
@@ -138,23 +158,20 @@ fn one_process(teams: &mut Vec<Team>, patience: Patience, program: &Path, outcom
         ]);
     }
     outcome.report.tables.push(table);
-    outcome.compare("one process, 64 tasks, acquisitions/s", &turns, |turn| turn.per_second);
-    outcome.compare("one process, 64 tasks, longest wait : mean wait", &turns, |turn| turn.longest / turn.mean);
-    outcome.chart(
-        "one-process",
-        &format!("One process, {TASKS} tasks, one key"),
-        "acquisitions per second: more is better",
-        &turns,
-        |who| turns.median(who, |turn| turn.per_second),
-    );
+    outcome.compare(&format!("{case}, acquisitions/s"), &turns, |turn| turn.per_second);
+    outcome.compare(&format!("{case}, longest wait : mean wait"), &turns, |turn| turn.longest / turn.mean);
+    outcome.chart("one-process", &case, "acquisitions per second: more is better", &turns, |who| {
+        turns.median(who, |turn| turn.per_second)
+    });
 }
 
 fn many_processes(teams: &mut [Team], patience: Patience, outcome: &mut Waiting) {
-    let Patience { rounds, turn, .. } = patience;
-    let turns = Turns::take(teams, rounds, |team| Contention::turn(team, PROCESSES, TASKS / PROCESSES, turn));
+    let Patience { tasks, processes, rounds, warm_up, turn, .. } = patience;
+    let each = tasks / processes;
+    let turns = Turns::take(teams, warm_up, rounds, |team| Contention::turn(team, processes, each, turn));
 
-    let each = TASKS / PROCESSES;
-    let title = format!("{PROCESSES} processes of {each} tasks, one key (medians of {rounds} turns of {turn:?})");
+    let case = format!("{processes} processes of {each} tasks, one key");
+    let title = format!("{case} (medians of {rounds} turns of {turn:?})");
     let heads =
         ["", "acquisitions/s", "builder : it", "mean wait ms", "p99 ms", "longest ms", "least share", "greatest share"];
     let mut table = Table::new(&title, &heads);
@@ -171,27 +188,25 @@ fn many_processes(teams: &mut [Team], patience: Patience, outcome: &mut Waiting)
         ]);
     }
     outcome.report.tables.push(table);
-    outcome.compare("8 processes of 8 tasks, acquisitions/s", &turns, |turn| turn.per_second);
-    outcome.compare("8 processes of 8 tasks, p99 wait in ms", &turns, |turn| turn.p99 * 1e3);
-    outcome.compare("8 processes of 8 tasks, least share of a process", &turns, |turn| turn.shares.0);
-    outcome.compare("8 processes of 8 tasks, greatest share of a process", &turns, |turn| turn.shares.1);
-    let title = format!("{PROCESSES} processes of {each} tasks, one key");
-    outcome.chart("processes", &title, "acquisitions per second: more is better", &turns, |who| {
+    outcome.compare(&format!("{case}, acquisitions/s"), &turns, |turn| turn.per_second);
+    outcome.compare(&format!("{case}, p99 wait in ms"), &turns, |turn| turn.p99 * 1e3);
+    outcome.compare(&format!("{case}, least share of a process"), &turns, |turn| turn.shares.0);
+    outcome.compare(&format!("{case}, greatest share of a process"), &turns, |turn| turn.shares.1);
+    outcome.chart("processes", &case, "acquisitions per second: more is better", &turns, |who| {
         turns.median(who, |turn| turn.per_second)
     });
     let subtitle = "99 of 100 waits are shorter, in milliseconds: less is better";
-    outcome.chart("processes-p99", &title, subtitle, &turns, |who| turns.median(who, |turn| turn.p99) * 1e3);
+    outcome.chart("processes-p99", &case, subtitle, &turns, |who| turns.median(who, |turn| turn.p99) * 1e3);
 }
 
 fn draining(teams: &mut [Team], patience: Patience, outcome: &mut Waiting) {
-    let rounds = patience.rounds;
-    let turns = Turns::take(teams, rounds, |team| drain(team, PROCESSES, HOLD));
-    let ideal = HOLD.as_secs_f64() * float_of(PROCESSES);
+    let Patience { processes, rounds, warm_up, .. } = patience;
+    let turns = Turns::take(teams, warm_up, rounds, |team| drain(team, processes, HOLD));
+    let ideal = HOLD.as_secs_f64() * float_of(processes);
 
-    let title = format!(
-        "{PROCESSES} processes, one acquisition each with a hold of {HOLD:?}: until the last is done (medians of {rounds})"
-    );
-    let mut table = Table::new(&title, &["", "ms", "of the ideal", "worst ms", "builder : it"]);
+    let case = format!("{processes} processes, one hold of {HOLD:?} each: until the last is done");
+    let mut table =
+        Table::new(&format!("{case} (medians of {rounds})"), &["", "ms", "of the ideal", "worst ms", "builder : it"]);
     for who in turns.everybody() {
         let middle = turns.median(who, |&drained| drained);
         table.row([
@@ -203,14 +218,14 @@ fn draining(teams: &mut [Team], patience: Patience, outcome: &mut Waiting) {
         ]);
     }
     outcome.report.tables.push(table);
-    outcome.compare("8 processes, one hold of 20 ms each, ms until drained", &turns, |drained| drained * 1e3);
+    outcome.compare(&format!("{case}, in ms"), &turns, |drained| drained * 1e3);
     outcome.report.lines.extend(turns.everybody().filter(|who| who.is_ours()).map(|who| {
-        let case = format!("8 processes, one hold of 20 ms each, ms until drained: {} against the ideal", who.name());
+        let case = format!("{case}, in ms: {} against the ideal", who.name());
         Line::counted(case, turns.median(who, |drained| drained * 1e3), ideal * 1e3)
     }));
     outcome.chart(
         "drained",
-        &format!("{PROCESSES} processes, one hold of {HOLD:?} each: until the last is done"),
+        &case,
         &format!("milliseconds, of which {:.0} are held: less is better", ideal * 1e3),
         &turns,
         |who| turns.median(who, |drained| drained * 1e3),
@@ -219,7 +234,7 @@ fn draining(teams: &mut [Team], patience: Patience, outcome: &mut Waiting) {
 
 fn handing_off(teams: &mut [Team], patience: Patience, outcome: &mut Waiting) {
     let (rounds, turn) = patience.alone;
-    let turns = Turns::take(teams, rounds, |team| hand_off(team, turn));
+    let turns = Turns::take(teams, patience.warm_up, rounds, |team| hand_off(team, turn));
     let samples = |who| {
         let mut all: Vec<Duration> = turns.by(who).iter().flatten().copied().collect();
         all.sort_unstable();
@@ -253,61 +268,45 @@ fn handing_off(teams: &mut [Team], patience: Patience, outcome: &mut Waiting) {
     );
 }
 
-/// What one of [`commands`] counts of everybody.
-struct Commands {
-    /// For one acquisition and its release: nobody else wants it, one process, many processes, many with a hold.
-    an_acquisition: [f64; 4],
-    /// For a second of waiting.
-    a_second: f64,
-}
-
+/// What the servers are sent: for an acquisition and its release by one task that nobody else wants the lock of, by the tasks
+/// of one process, by processes of one and of many tasks, by those that hold it; and for a second of waiting.
 fn commands(teams: &mut [Team], patience: Patience, outcome: &mut Waiting) {
-    let idle = idling(teams, patience.idle);
-    let mut idle = idle.into_iter();
-    // A single turn of each: counting needs no rounds.
+    let Patience { tasks, processes, turn, idle, .. } = patience;
+    let crowds = [(1, 1), (1, tasks), (processes, 1), (processes, tasks / processes)];
+    let mut idle = idling(teams, idle).into_iter();
+    // A single turn of each: counts need no rounds.
     let turns = Turns::take_once(teams, |team| {
-        let an_acquisition = [(1, 1), (1, TASKS), (PROCESSES, TASKS / PROCESSES)].map(|(processes, tasks)| {
+        let contended = crowds.map(|(processes, tasks)| {
             let listener = team.listen();
-            let acquisitions = Contention::turn(team, processes, tasks, patience.turn).acquisitions;
+            let acquisitions = Contention::turn(team, processes, tasks, turn).acquisitions;
             float(listener.stop()) / acquisitions
         });
         let listener = team.listen();
-        drain(team, PROCESSES, HOLD);
-        let [uncontended, tasks, processes] = an_acquisition;
-        let held = float(listener.stop()) / float_of(PROCESSES);
-        Commands {
-            an_acquisition: [uncontended, tasks, processes, held],
-            a_second: idle.next().expect("a count for each team"),
-        }
+        drain(team, processes, HOLD);
+        let held = float(listener.stop()) / float_of(processes);
+        let idle = idle.next().expect("a count for each team");
+        contended.into_iter().chain([held, idle]).collect::<Vec<f64>>()
     });
 
-    let title = "Commands that clients send: for one acquisition and its release, and of one process that only waits";
-    let heads =
-        ["", "uncontended", "1 process × 64", "8 processes × 8", "8 processes, 20 ms hold", "waiting, a second"];
-    let mut table = Table::new(title, &heads);
+    let mut heads = vec![String::new()];
+    heads.extend(crowds.map(|(processes, tasks)| format!("{processes} × {tasks}")));
+    heads.extend([format!("{processes} × 1, {HOLD:?} hold"), "a second of waiting".to_owned()]);
+    let title = "Commands that clients send: for one acquisition and its release by PROCESSES × TASKS, and for waiting";
+    let mut table = Table::new(title, &heads.iter().map(String::as_str).collect::<Vec<_>>());
     for who in turns.everybody() {
-        let figures = |of: fn(&Commands) -> f64| format!("{:.2}", turns.median(who, of));
-        table.row([
-            who.name().to_owned(),
-            figures(|commands| commands.an_acquisition[0]),
-            figures(|commands| commands.an_acquisition[1]),
-            figures(|commands| commands.an_acquisition[2]),
-            figures(|commands| commands.an_acquisition[3]),
-            figures(|commands| commands.a_second),
-        ]);
+        let counts = turns.by(who).iter().flatten().map(|count| format!("{count:.3}"));
+        table.row([who.name().to_owned()].into_iter().chain(counts));
     }
     outcome.report.tables.push(table);
-    for (place, case) in heads[1..5].iter().enumerate() {
-        let case = format!("commands for an acquisition, {case}");
-        outcome.compare(&case, &turns, |commands| commands.an_acquisition[place]);
+    for (place, column) in heads[1..].iter().enumerate() {
+        outcome.compare(&format!("commands, {column}"), &turns, |counts| counts[place]);
     }
-    outcome.compare("commands a second of a process that waits", &turns, |commands| commands.a_second);
     outcome.chart(
         "commands",
-        &format!("{PROCESSES} processes of {} tasks, one key: commands that the server is sent", TASKS / PROCESSES),
+        &format!("{processes} processes, one hold of {HOLD:?} each: commands that the server is sent"),
         "for one acquisition and its release: less is better",
         &turns,
-        |who| turns.median(who, |commands| commands.an_acquisition[2]),
+        |who| turns.median(who, |counts| counts[crowds.len()]),
     );
 }
 
@@ -318,9 +317,7 @@ fn idling(teams: &mut [Team], time: Duration) -> Vec<f64> {
     const BEGINNING: Duration = Duration::from_secs(1);
     let mut holders: Vec<Admin> = teams.iter().map(|team| team.server.admin()).collect();
     for (team, holder) in teams.iter_mut().zip(&mut holders) {
-        // As a process of ours would hold it, and longer than anybody looks.
-        let value = "0123456789abcdef0123456789abcdef host:1";
-        holder.set(&team.who.redis_key(KEY), value, &["NX", "PX", "60000"]);
+        team.who.hold(holder, KEY);
         team.processes(1)[0].say(&format!("wait {KEY}"));
     }
     std::thread::sleep(BEGINNING);
@@ -328,7 +325,7 @@ fn idling(teams: &mut [Team], time: Duration) -> Vec<f64> {
     std::thread::sleep(time);
     let counts = listeners.into_iter().map(|listener| float(listener.stop()) / time.as_secs_f64()).collect();
     for (team, holder) in teams.iter_mut().zip(&mut holders) {
-        assert!(holder.delete(&team.who.redis_key(KEY)), "the lock was held all the time");
+        team.who.let_go(holder, KEY);
         team.processes(1)[0].answer();
     }
     counts

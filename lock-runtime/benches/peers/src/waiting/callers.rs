@@ -6,7 +6,8 @@ use std::time::Duration;
 use distkit::DistkitRedisKey;
 use distkit::lock::{LockOptions, Mutex};
 use lock_runtime::{LockError, LockManager, distributed_lock};
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, cmd};
 
 use crate::contender::TTL;
 
@@ -22,7 +23,7 @@ pub(super) trait Library: Send + Sync + 'static {
     type Caller: Caller;
 
     /// For a task that wants the lock `key`.
-    fn caller(&self, key: &str) -> Self::Caller;
+    fn caller(&self, key: &str) -> impl Future<Output = Self::Caller> + Send;
 }
 
 /// One who wants a lock that others want too.
@@ -41,7 +42,7 @@ pub(super) struct BuilderCaller(LockManager, String);
 impl Library for Builder {
     type Caller = BuilderCaller;
 
-    fn caller(&self, key: &str) -> BuilderCaller {
+    async fn caller(&self, key: &str) -> BuilderCaller {
         BuilderCaller(self.0.clone(), key.to_owned())
     }
 }
@@ -63,7 +64,7 @@ pub(super) struct AttributeCaller(LockManager, String);
 impl Library for Attribute {
     type Caller = AttributeCaller;
 
-    fn caller(&self, key: &str) -> AttributeCaller {
+    async fn caller(&self, key: &str) -> AttributeCaller {
         AttributeCaller(self.0.clone(), key.to_owned())
     }
 }
@@ -87,7 +88,7 @@ pub(super) struct InProcessCaller(Arc<tokio::sync::Mutex<()>>);
 impl Library for InProcess {
     type Caller = InProcessCaller;
 
-    fn caller(&self, _: &str) -> InProcessCaller {
+    async fn caller(&self, _: &str) -> InProcessCaller {
         InProcessCaller(self.0.clone())
     }
 }
@@ -99,6 +100,33 @@ impl Caller for InProcessCaller {
     }
 }
 
+/// The floor between processes: an element of a list, which whoever has taken it puts back, and the server hands to whoever
+/// has waited longest. No lease, so who dies keeps it for ever; and a connection for each who waits.
+pub(super) struct Blpop(pub(super) Client);
+
+pub(super) struct BlpopCaller(MultiplexedConnection, String);
+
+impl Library for Blpop {
+    type Caller = BlpopCaller;
+
+    async fn caller(&self, key: &str) -> BlpopCaller {
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = self.0.get_multiplexed_async_connection_with_config(&config).await.expect("a server");
+        BlpopCaller(connection, key.to_owned())
+    }
+}
+
+impl Caller for BlpopCaller {
+    async fn locked<B: Future<Output: Send> + Send>(&mut self, body: B) -> B::Output {
+        let Self(connection, key) = self;
+        let taken = cmd("BLPOP").arg(&*key).arg(0).query_async::<(String, String)>(connection).await;
+        let (_, element) = taken.expect("the element");
+        let output = body.await;
+        cmd("RPUSH").arg(&*key).arg(element).query_async::<()>(connection).await.expect("an answer");
+        output
+    }
+}
+
 /// rslock: `manager.acquire(key, ttl)` "loops until the lock is acquired", three tries at a time.
 pub(super) struct Rslock(pub(super) rslock::LockManager);
 
@@ -107,7 +135,7 @@ pub(super) struct RslockCaller(rslock::LockManager, String);
 impl Library for Rslock {
     type Caller = RslockCaller;
 
-    fn caller(&self, key: &str) -> RslockCaller {
+    async fn caller(&self, key: &str) -> RslockCaller {
         RslockCaller(self.0.clone(), key.to_owned())
     }
 }
@@ -129,7 +157,7 @@ pub(super) struct AsyncRedisLockCaller(async_redis_lock::Locker, String);
 impl Library for AsyncRedisLock {
     type Caller = AsyncRedisLockCaller;
 
-    fn caller(&self, key: &str) -> AsyncRedisLockCaller {
+    async fn caller(&self, key: &str) -> AsyncRedisLockCaller {
         AsyncRedisLockCaller(self.0.clone(), key.to_owned())
     }
 }
@@ -152,7 +180,7 @@ pub(super) struct DistkitCaller(Arc<Mutex>);
 impl Library for Distkit {
     type Caller = DistkitCaller;
 
-    fn caller(&self, key: &str) -> DistkitCaller {
+    async fn caller(&self, key: &str) -> DistkitCaller {
         let key = DistkitRedisKey::try_from(key.to_owned()).expect("a good key");
         let namespace = DistkitRedisKey::try_from(DISTKIT_NAMESPACE.to_owned()).expect("a good namespace");
         let options = LockOptions::builder(key, self.0.clone()).namespace(namespace).ttl(TTL).build();

@@ -39,18 +39,19 @@ pub fn serve() {
     // As `#[tokio::main]` makes it on a machine of two cores.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let locks = || runtime.block_on(LockManager::connect(url)).expect("a server");
+    let client = || redis::Client::open(url.as_str()).expect("a good address");
     match who {
         Who::Builder => answer(&runtime, callers::Builder(locks())),
         Who::Attribute => answer(&runtime, callers::Attribute(locks())),
         Who::InProcess => answer(&runtime, callers::InProcess(Arc::default())),
+        Who::Blpop => answer(&runtime, callers::Blpop(client())),
         Who::Rslock => answer(&runtime, callers::Rslock(rslock::LockManager::new(vec![url.as_str()]))),
         Who::AsyncRedisLock => {
             let locker = runtime.block_on(async_redis_lock::Locker::from_redis_url(url)).expect("a server");
             answer(&runtime, callers::AsyncRedisLock(locker));
         }
         Who::Distkit => {
-            let client = redis::Client::open(url.as_str()).expect("a good address");
-            let connection = runtime.block_on(client.get_connection_manager()).expect("a server");
+            let connection = runtime.block_on(client().get_connection_manager()).expect("a server");
             answer(&runtime, callers::Distkit(connection));
         }
         Who::RedisPy | Who::NodeRedlock => panic!("{name} is not in Rust"),
@@ -73,7 +74,7 @@ fn answer(runtime: &Runtime, library: impl Library) {
                 json!({})
             }
             ["free"] => json!({ "at": runtime.block_on(taken.take().expect("a lock that was taken").give_back()) }),
-            ["wait", key] => json!({ "at": runtime.block_on(library.caller(key).locked(async { now() })) }),
+            ["wait", key] => json!({ "at": runtime.block_on(wait(&*library, key)) }),
             _ => panic!("what is {line:?}?"),
         };
         say(&answer);
@@ -104,24 +105,23 @@ fn number(word: &str) -> u64 {
 }
 
 async fn contend(library: &impl Library, key: &str, tasks: u64, from: u64, end: u64) -> Value {
-    let contending: Vec<_> = (0..tasks)
-        .map(|_| {
-            let mut caller = library.caller(key);
-            tokio::spawn(async move {
-                let (mut waits, mut in_time) = (Vec::with_capacity(1024), 0);
-                until(from).await;
-                loop {
-                    let begun = now();
-                    if begun >= end {
-                        return (waits, in_time);
-                    }
-                    let there = caller.locked(async { now() }).await;
-                    waits.push(there - begun);
-                    in_time += u64::from(there < end);
+    let mut contending = Vec::new();
+    for _ in 0..tasks {
+        let mut caller = library.caller(key).await;
+        contending.push(tokio::spawn(async move {
+            let (mut waits, mut in_time) = (Vec::with_capacity(1024), 0);
+            until(from).await;
+            loop {
+                let begun = now();
+                if begun >= end {
+                    return (waits, in_time);
                 }
-            })
-        })
-        .collect();
+                let there = caller.locked(async { now() }).await;
+                waits.push(there - begun);
+                in_time += u64::from(there < end);
+            }
+        }));
+    }
     let (mut waits, mut in_time) = (Vec::new(), 0);
     for task in contending {
         let (of_task, of_task_in_time) = task.await.expect("a task that gets its lock");
@@ -132,10 +132,14 @@ async fn contend(library: &impl Library, key: &str, tasks: u64, from: u64, end: 
 }
 
 async fn once(library: &impl Library, key: &str, hold: u64, from: u64) -> Value {
-    let mut caller = library.caller(key);
+    let mut caller = library.caller(key).await;
     until(from).await;
     caller.locked(async { until(now() + hold * 1_000_000).await }).await;
     json!({ "done": now() })
+}
+
+async fn wait(library: &impl Library, key: &str) -> u64 {
+    library.caller(key).await.locked(async { now() }).await
 }
 
 /// A lock that is held until it is told to be given back.
@@ -147,7 +151,7 @@ struct Taken {
 async fn take(library: &impl Library, key: &str) -> Taken {
     let (is_taken, taken) = oneshot::channel();
     let (free, freed) = oneshot::channel();
-    let mut caller = library.caller(key);
+    let mut caller = library.caller(key).await;
     let holding = tokio::spawn(async move {
         let body = async {
             is_taken.send(()).expect("somebody waits for it");

@@ -16,12 +16,18 @@ use super::who::Who;
 /// No turn takes as long, drawn out as it may be by those who were unlucky in it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The keys of the locks, of which each team has those on its own server.
+pub(super) const CONTENDED: &str = "contended";
+pub(super) const DRAINED: &str = "drained";
+pub(super) const HANDED_OFF: &str = "handed-off";
+
 /// Who takes part, with as many processes as were needed so far.
 pub(super) struct Team {
     pub(super) who: Who,
-    pub(super) server: RedisServer,
     program: PathBuf,
+    /// They end before their server, which some of them would complain about.
     processes: Vec<Process>,
+    pub(super) server: RedisServer,
 }
 
 impl Team {
@@ -34,7 +40,10 @@ impl Team {
         let server = RedisServer::start();
         let first = Process::start(who.command(program, &server.url()))?;
         first.ready()?;
-        Ok(Self { who, server, program: program.to_owned(), processes: vec![first] })
+        for key in [CONTENDED, DRAINED, HANDED_OFF] {
+            who.make(&mut server.admin(), key);
+        }
+        Ok(Self { who, program: program.to_owned(), processes: vec![first], server })
     }
 
     /// So many processes, started and connected.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clock::now;
-use super::team::Team;
+use super::team::{CONTENDED, DRAINED, HANDED_OFF, Team};
 use super::who::Who;
 use crate::figures::{Spread, percentile};
 use crate::rounds::shuffled;
@@ -29,7 +29,7 @@ impl Contention {
     pub(super) fn turn(team: &mut Team, processes: usize, tasks: usize, time: Duration) -> Self {
         let from = now() + nanos(HEAD_START);
         let until = from + nanos(time);
-        let answers = team.all(processes, &format!("contend contended {tasks} {from} {until}"));
+        let answers = team.all(processes, &format!("contend {CONTENDED} {tasks} {from} {until}"));
         let in_time: Vec<f64> = answers.iter().map(|answer| answer["in_time"].as_f64().expect("a count")).collect();
         let total: f64 = in_time.iter().sum();
         let share = |fold: fn(f64, f64) -> f64, first| {
@@ -56,7 +56,7 @@ impl Contention {
 /// One acquisition by each process, all at once, with a hold: the time until the last has given it back, in seconds.
 pub(super) fn drain(team: &mut Team, processes: usize, hold: Duration) -> f64 {
     let from = now() + nanos(HEAD_START);
-    let answers = team.all(processes, &format!("once drained {} {from}", hold.as_millis()));
+    let answers = team.all(processes, &format!("once {DRAINED} {} {from}", hold.as_millis()));
     let done = answers.iter().filter_map(|answer| answer["done"].as_u64()).max().expect("a time for each");
     Duration::from_nanos(done - from).as_secs_f64()
 }
@@ -72,8 +72,8 @@ pub(super) fn hand_off(team: &mut Team, time: Duration) -> Vec<Duration> {
     let mut taken = Vec::new();
     let mut phase = 0.5;
     while now() < until {
-        holder.ask("take handed-off");
-        waiter.say("wait handed-off");
+        holder.ask(&format!("take {HANDED_OFF}"));
+        waiter.say(&format!("wait {HANDED_OFF}"));
         // The fractional parts of the golden ratio's multiples are as even as a few numbers can be.
         phase = f64::fract(phase + 0.618_034);
         std::thread::sleep(shortest + period.mul_f64(phase));
@@ -89,11 +89,10 @@ pub(super) fn hand_off(team: &mut Team, time: Duration) -> Vec<Duration> {
 pub(super) struct Turns<S>(Vec<(Who, Vec<S>)>);
 
 impl<S> Turns<S> {
-    /// Has every team take its turn in every round, in an order drawn anew. The round before the first starts processes,
-    /// dials connections and has the server remember the scripts.
-    pub(super) fn take(teams: &mut [Team], rounds: usize, mut turn: impl FnMut(&mut Team) -> S) -> Self {
+    /// Has every team take its turn in every round, in an order drawn anew.
+    pub(super) fn take(teams: &mut [Team], warm_up: bool, rounds: usize, mut turn: impl FnMut(&mut Team) -> S) -> Self {
         let mut all = Self(teams.iter().map(|team| (team.who, Vec::new())).collect());
-        for round in 0..=rounds {
+        for round in usize::from(!warm_up)..=rounds {
             for place in shuffled(teams.len()) {
                 let sample = turn(&mut teams[place]);
                 if round > 0 {

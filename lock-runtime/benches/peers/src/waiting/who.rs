@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use lock_tests::Admin;
+
 use super::callers::DISTKIT_NAMESPACE;
 
 /// The directory in which tests/run.sh installs the libraries of other languages: it is above the program, or in the target
@@ -18,6 +20,8 @@ pub(super) enum Who {
     Attribute,
     /// See [`InProcess`](super::callers::InProcess).
     InProcess,
+    /// See [`Blpop`](super::callers::Blpop).
+    Blpop,
     Rslock,
     AsyncRedisLock,
     Distkit,
@@ -27,9 +31,10 @@ pub(super) enum Who {
 
 impl Who {
     /// Those who lock between processes.
-    pub(super) const BETWEEN_PROCESSES: [Self; 7] = [
+    pub(super) const BETWEEN_PROCESSES: [Self; 8] = [
         Self::Builder,
         Self::Attribute,
+        Self::Blpop,
         Self::Rslock,
         Self::AsyncRedisLock,
         Self::Distkit,
@@ -43,6 +48,7 @@ impl Who {
             Self::Builder => "ours, builder",
             Self::Attribute => "ours, attribute",
             Self::InProcess => "tokio::sync::Mutex, no server",
+            Self::Blpop => "BLPOP, no lease",
             Self::Rslock => "rslock",
             Self::AsyncRedisLock => "async-redis-lock",
             Self::Distkit => "distkit",
@@ -59,10 +65,10 @@ impl Who {
         matches!(self, Self::Builder | Self::Attribute)
     }
 
-    /// Between two tries of one who waits, at most. Ours does not wait for its next try.
+    /// Between two tries of one who waits, at most; anything for those who are told.
     pub(super) const fn period(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Builder | Self::Attribute | Self::InProcess => 20,
+            Self::Builder | Self::Attribute | Self::InProcess | Self::Blpop => 20,
             Self::Distkit => 50,
             Self::AsyncRedisLock | Self::RedisPy => 100,
             Self::Rslock => 200,
@@ -70,8 +76,30 @@ impl Who {
         })
     }
 
-    /// Where the lock `key` is on the server.
-    pub(super) fn redis_key(self, key: &str) -> String {
+    /// Makes the lock `key`, if it is none that comes into being when it is taken.
+    pub(super) fn make(self, server: &mut Admin, key: &str) {
+        if self == Self::Blpop {
+            server.command::<()>(&["RPUSH", key, "element"]);
+        }
+    }
+
+    /// Takes the lock `key` by hand, as a process of ours would hold it.
+    pub(super) fn hold(self, server: &mut Admin, key: &str) {
+        const VALUE: &str = "0123456789abcdef0123456789abcdef host:1";
+        if self != Self::Blpop {
+            server.set(&self.redis_key(key), VALUE, &["NX", "PX", "60000"]);
+        }
+    }
+
+    /// Gives back what was taken by hand.
+    pub(super) fn let_go(self, server: &mut Admin, key: &str) {
+        if self != Self::Blpop {
+            assert!(server.delete(&self.redis_key(key)), "the lock was held all the time");
+        }
+        self.make(server, key);
+    }
+
+    fn redis_key(self, key: &str) -> String {
         match self {
             Self::Distkit => format!("{DISTKIT_NAMESPACE}:{key}"),
             _ => key.to_owned(),
