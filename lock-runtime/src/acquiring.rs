@@ -94,11 +94,11 @@ impl Asking {
             }
             let token = claim.token.clone();
             let error = match self.shared.store.acquire(&claim).await {
-                Ok(Attempt::Acquired { sent, fence }) => {
+                Ok(Attempt::Acquired { sent, fence, spare_fences }) => {
                     if let Some(several) = self.several.as_ref().filter(|_| !claim.replaces.is_empty()) {
                         self.end_replaced(several);
                     }
-                    let won = Won::from_store(sent, self.ttl, fence);
+                    let won = Won::from_store(sent, self.ttl, fence, spare_fences);
                     match self.won(claim, &won, fence, counted).await {
                         Err(Miss::Passing(late)) => late,
                         outcome => return outcome,
@@ -141,7 +141,19 @@ impl Asking {
         let mut claim = Claim::new(LockKey::clone(&self.key), self.ttl, self.metadata.clone());
         claim.label = self.label;
         claim.fence = self.counter();
+        claim.spare_fences = self.spare_fences();
         claim
+    }
+
+    /// How many fencing tokens to take with the lock for those of this process who wait behind us, and may have it from us: a few
+    /// times as many as there are, since who has had it mostly comes again.
+    pub(crate) fn spare_fences(&self) -> u32 {
+        const ROUNDS: u32 = 4;
+        const MOST: u32 = 255;
+        if !self.terms.fence || self.several.is_some() || !self.terms.min_hold.is_zero() || !self.shared.hands_over() {
+            return 0;
+        }
+        self.shared.queue.waiting(&self.key).saturating_mul(ROUNDS).min(MOST)
     }
 
     /// Where the fencing token is to come from, if there is to be one.

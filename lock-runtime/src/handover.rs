@@ -25,24 +25,47 @@ const CHAIN: Duration = Duration::from_millis(5);
 /// How often a lease goes from hand to hand.
 const HANDS: u32 = 1024;
 
-/// How often and since when a lease was handed over.
+/// How often and since when a lease was handed over, and the fencing tokens that are left for those who have it next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
     /// When the lease was won from the store.
     began: Moment,
     hands: u32,
+    fences: Fences,
+}
+
+/// Fencing tokens in a row, that were taken with a lease. They belong to it: a later lease has later ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fences {
+    next: i64,
+    left: u32,
+}
+
+impl Fences {
+    /// Those behind the one of the first holder.
+    pub(crate) fn behind(first: Option<i64>, count: u32) -> Self {
+        first.map_or_else(Self::default, |first| Self { next: first.saturating_add(1), left: count })
+    }
+
+    /// Invariant: none is given out twice, and a later holder has a higher one.
+    fn take(&mut self) -> Option<i64> {
+        self.left = self.left.checked_sub(1)?;
+        let fence = self.next;
+        self.next += 1;
+        Some(fence)
+    }
 }
 
 impl Chain {
     /// Of a lease that was just won from the store.
-    pub(crate) fn begin(now: Moment) -> Self {
-        Self { began: now, hands: 0 }
+    pub(crate) fn begin(now: Moment, fences: Fences) -> Self {
+        Self { began: now, hands: 0, fences }
     }
 
     /// With one more holder at `now`, unless it is long enough.
     fn next(self, now: Moment) -> Option<Self> {
-        let Self { began, hands } = self;
-        (hands < HANDS && now.since(began) < CHAIN).then_some(Self { began, hands: hands + 1 })
+        let Self { began, hands, fences } = self;
+        (hands < HANDS && now.since(began) < CHAIN).then_some(Self { began, hands: hands + 1, fences })
     }
 }
 
@@ -51,8 +74,10 @@ impl Chain {
 pub(crate) struct Want {
     pub(crate) ttl: Duration,
     pub(crate) metadata: Arc<str>,
-    /// Whether a lease of another holder would do at all. It has no fencing token for the next, and not the whole of its time.
+    /// Whether a lease of another holder would do at all: it has not the whole of its time.
     pub(crate) any: bool,
+    /// Whether there has to be a fencing token with it.
+    pub(crate) fence: bool,
 }
 
 /// A lease that its holder has done with.
@@ -76,7 +101,10 @@ impl Leaving {
     /// Whether `want` could make use of it: the same value is stored for both, and its time is about that of a fresh lease. Much
     /// less would be a short lease for the next holder, much more a long wait for the others if this process dies.
     pub(crate) fn suits(&self, want: &Want) -> bool {
-        want.any && want.metadata == self.hold.claim().metadata && fits(self.until.since(self.at), want.ttl)
+        want.any
+            && (!want.fence || self.chain.fences.left > 0)
+            && want.metadata == self.hold.claim().metadata
+            && fits(self.until.since(self.at), want.ttl)
     }
 }
 
@@ -101,6 +129,7 @@ pub(crate) struct TakenOver {
     pub(crate) until: Moment,
     pub(crate) at: Moment,
     pub(crate) chain: Chain,
+    pub(crate) fence: Option<i64>,
     pub(crate) place: Place,
 }
 
@@ -127,17 +156,20 @@ impl Offer {
         self.leaving.as_ref().is_some_and(|leaving| leaving.suits(want))
     }
 
-    /// Takes the lease over, for `ttl` at most. `None`: its time has run too far, and it is given back to the store.
+    /// Takes the lease over, for `ttl` at most, with a fencing token if one is wanted. `None`: its time has run too far, and it is
+    /// given back to the store.
     ///
     /// Invariant: nobody believes in a lease for longer than the one did who won it from the store.
-    pub(crate) fn accept(mut self, ttl: Duration, label: &'static str) -> Option<TakenOver> {
+    pub(crate) fn accept(mut self, ttl: Duration, fence: bool, label: &'static str) -> Option<TakenOver> {
         let now = self.leaving.as_ref()?.hold.shared().store.now();
-        let fits = |leaving: &mut Leaving| fits(leaving.until.since(now), ttl);
-        let Leaving { hold, until, chain, .. } = self.leaving.take_if(fits)?;
+        let fits =
+            |leaving: &mut Leaving| fits(leaving.until.since(now), ttl) && (!fence || leaving.chain.fences.left > 0);
+        let Leaving { hold, until, mut chain, .. } = self.leaving.take_if(fits)?;
+        let fence = if fence { chain.fences.take() } else { None };
         let place = self.place.take()?;
         let mut claim = hold.claim().clone();
         (claim.ttl, claim.label, claim.fence) = (ttl, label, None);
-        Some(TakenOver { claim, until: until.min(now.plus(validity(ttl))), at: now, chain, place })
+        Some(TakenOver { claim, until: until.min(now.plus(validity(ttl))), at: now, chain, fence, place })
     }
 }
 

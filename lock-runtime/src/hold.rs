@@ -12,7 +12,7 @@ use tracing::Span;
 
 use crate::clock::Moment;
 use crate::error::LockError;
-use crate::handover::{Chain, Leaving};
+use crate::handover::{Chain, Fences, Leaving};
 use crate::key::LockKey;
 use crate::keys::Listed;
 use crate::lease::{Event, Lease, LostCause, Standing};
@@ -64,13 +64,14 @@ pub(crate) struct Won {
 
 impl Won {
     /// From the store, for `ttl`, by a request that was sent after `sent`.
-    pub(crate) fn from_store(sent: Moment, ttl: Duration, fence: Option<i64>) -> Self {
-        Self { at: sent, fence, lease: Lease::granted(sent, ttl), chain: Chain::begin(sent) }
+    pub(crate) fn from_store(sent: Moment, ttl: Duration, fence: Option<i64>, spares: u32) -> Self {
+        let chain = Chain::begin(sent, Fences::behind(fence, spares));
+        Self { at: sent, fence, lease: Lease::granted(sent, ttl), chain }
     }
 
     /// From another holder of this process, at the moment `at`.
-    pub(crate) fn from_holder(at: Moment, until: Moment, chain: Chain) -> Self {
-        Self { at, fence: None, lease: Lease::handed_over(until), chain }
+    pub(crate) fn from_holder(at: Moment, until: Moment, fence: Option<i64>, chain: Chain) -> Self {
+        Self { at, fence, lease: Lease::handed_over(until), chain }
     }
 }
 

@@ -330,8 +330,8 @@ impl LockManagerBuilder {
     /// time.
     ///
     /// Only where nobody can tell the difference: not for a lock that was asked for with a
-    /// [`fence`](crate::LockRequest::fence), a [`min_hold`](crate::LockRequest::min_hold), a [token](crate::LockRequest::token) or
-    /// metadata of its own, and only while about a whole lease is left. Locks in memory are given back as fast as they are handed
+    /// [`min_hold`](crate::LockRequest::min_hold), a [token](crate::LockRequest::token) or metadata of its own, and only while
+    /// about a whole lease is left. Fencing tokens for those who wait are taken together with the lock. Locks in memory are given back as fast as they are handed
     /// over, and never are.
     pub fn hand_over(mut self, on: bool) -> Self {
         self.hand_over = Some(on);

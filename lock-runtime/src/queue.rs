@@ -160,6 +160,11 @@ impl Queue {
         Some(self.lock().at.get(key)?.held.as_ref()?.token.clone())
     }
 
+    /// How many of this process wait for `key`, behind whoever has the turn.
+    pub(crate) fn waiting(&self, key: &Spot) -> u32 {
+        self.lock().at.get(key).map_or(0, |line| u32::try_from(line.waiting.len()).unwrap_or(u32::MAX))
+    }
+
     /// All leases that this process holds.
     pub(crate) fn holds(&self) -> Vec<Arc<Hold>> {
         // A hold of several keys stands in the line of each, and counts at the first.

@@ -281,6 +281,9 @@ pub struct Claim {
     /// Asks for a fencing token, by naming the key of the counter that gives it: all claims on a lock name the same one. A
     /// store that keeps its counter elsewhere may take it for a mere yes.
     pub fence: Option<LockKey>,
+    /// How many tokens more to give, the numbers behind the claim's own: for others of this process, to which the lock may be
+    /// handed over. A store may give fewer.
+    pub spare_fences: u32,
     /// Values of earlier claims under the same chosen token, as they were found under the keys. A key that holds one of them
     /// counts as free; when the claim is taken, it is given the new value, and keeps at least the time that it had. One that
     /// holds anything else by then does not: so a request that comes late replaces nothing that is newer than it.
@@ -303,6 +306,7 @@ impl Claim {
             keep_until: None,
             label: "",
             fence: None,
+            spare_fences: 0,
             replaces: Vec::new(),
             asks_who: true,
         }
@@ -380,6 +384,8 @@ pub enum Attempt {
         sent: Moment,
         /// The fencing token, if the claim asked for one: greater than every one that was given before for any of its keys.
         fence: Option<i64>,
+        /// How many numbers behind that are the claim's as well, and are given to nobody else.
+        spare_fences: u32,
     },
     /// Somebody else holds one of the keys, and none was taken.
     #[non_exhaustive]
@@ -403,13 +409,19 @@ impl Attempt {
     /// It is ours, by a request that was sent after `sent`, without a fencing token.
     #[must_use]
     pub fn acquired(sent: Moment) -> Self {
-        Self::Acquired { sent, fence: None }
+        Self::Acquired { sent, fence: None, spare_fences: 0 }
     }
 
     /// It is ours, by a request that was sent after `sent`, with the fencing token `fence`.
     #[must_use]
     pub fn acquired_with_fence(sent: Moment, fence: i64) -> Self {
-        Self::Acquired { sent, fence: Some(fence) }
+        Self::acquired_with_fences(sent, fence, 0)
+    }
+
+    /// As [`acquired_with_fence`](Self::acquired_with_fence), with `spares` more tokens, the numbers behind it.
+    #[must_use]
+    pub fn acquired_with_fences(sent: Moment, fence: i64, spares: u32) -> Self {
+        Self::Acquired { sent, fence: Some(fence), spare_fences: spares }
     }
 
     /// Somebody else holds it.
@@ -435,9 +447,12 @@ impl Attempt {
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Acquired { sent, fence } => {
-                f.debug_struct("Acquired").field("sent", sent).field("fence", fence).finish()
-            }
+            Self::Acquired { sent, fence, spare_fences } => f
+                .debug_struct("Acquired")
+                .field("sent", sent)
+                .field("fence", fence)
+                .field("spare_fences", spare_fences)
+                .finish(),
             Self::Busy { remaining, key, .. } => {
                 f.debug_struct("Busy").field("key", key).field("remaining", remaining).finish_non_exhaustive()
             }

@@ -142,8 +142,8 @@ impl Asking {
     }
 
     fn want(&self) -> Want {
-        let any = self.shared.hands_over() && !self.terms.fence && self.terms.min_hold.is_zero();
-        Want { ttl: self.ttl, metadata: self.metadata.clone(), any }
+        let any = self.shared.hands_over() && self.terms.min_hold.is_zero();
+        Want { ttl: self.ttl, metadata: self.metadata.clone(), any, fence: self.terms.fence }
     }
 
     /// Waits while another task of this process holds the lock.
@@ -185,10 +185,9 @@ impl Asking {
     /// Takes over the lease of another holder of this process, if it has still enough of its time.
     fn take_over(&self, offer: Offer) -> Result<Option<LockGuard>, LockError> {
         let counted = self.shared.guards.begin();
-        let Some(TakenOver { claim, until, at, chain, place }) = offer.accept(self.ttl, self.label) else {
-            return Ok(None);
-        };
-        let won = Won::from_holder(at, until, chain);
+        let taken = offer.accept(self.ttl, self.terms.fence, self.label);
+        let Some(TakenOver { claim, until, at, chain, fence, place }) = taken else { return Ok(None) };
+        let won = Won::from_holder(at, until, fence, chain);
         let hold = Hold::new(self.shared.clone(), claim, self.terms, &won, &self.parent);
         let guard = LockGuard::taken_over(hold, place, counted);
         if self.shared.is_closed() {
@@ -245,7 +244,7 @@ impl Asking {
             if self.shared.is_closed() {
                 return Err(Miss::Final(self.unavailable(Shared::closed_error())));
             }
-            let confirmed = match waiter.confirm(self.ttl, self.counter().as_ref()).await {
+            let confirmed = match waiter.confirm(self.ttl, self.counter().as_ref(), self.spare_fences()).await {
                 Ok(Some(confirmed)) => confirmed,
                 Ok(None) => continue,
                 Err(error) if error.is_transient() => return Err(Miss::Passing(error)),
@@ -254,7 +253,7 @@ impl Asking {
             let Some(waiter) = turn.waiter.take() else { break };
             let mut claim = waiter.settle();
             (claim.ttl, claim.label, claim.fence) = (self.ttl, self.label, self.counter());
-            let won = Won::from_store(confirmed.sent, self.ttl, confirmed.fence);
+            let won = Won::from_store(confirmed.sent, self.ttl, confirmed.fence, confirmed.spare_fences);
             return self.won(claim, &won, confirmed.fence, counted).await;
         }
         Err(Miss::InLine(None))

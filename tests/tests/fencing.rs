@@ -398,6 +398,36 @@ async fn a_prefix_has_a_counter_of_its_own() {
     token(&LockManager::builder(store).build()).await;
 }
 
+/// Promise: tokens that were taken in a row are nobody else's. Where the counter is ahead of the clock there is one alone: the faster
+/// it ran ahead, the longer would it be wrong if it got lost.
+///
+/// Turned red by: a counter that is raised by one for many; a row that is taken ahead of the clock.
+#[tokio::test]
+async fn tokens_come_in_rows_while_the_clock_is_ahead_of_them() {
+    const SPARES: u32 = 100;
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let store = RedisStore::open(&server.url()).expect("a good URL");
+    let taken = async || {
+        let mut claim = Claim::new("a".into(), TTL, "".into()).fenced_by(COUNTER.into());
+        claim.spare_fences = SPARES;
+        let attempt = store.acquire(&claim).await.expect("an answer");
+        assert!(store.release(&claim).await.expect("an answer"));
+        let Attempt::Acquired { fence: Some(fence), spare_fences, .. } = attempt else { panic!("{attempt:?}") };
+        (fence, spare_fences)
+    };
+    let (first, spares) = taken().await;
+    assert_eq!((spares, stored(&mut admin)), (SPARES, Some(first + i64::from(SPARES))));
+    let (second, _) = taken().await;
+    assert!(second > first + i64::from(SPARES));
+    let ahead = second + 1_000_000_000;
+    admin.set(COUNTER, &ahead.to_string(), &[]);
+    assert_eq!((taken().await, stored(&mut admin)), ((ahead + 1, 0), Some(ahead + 1)));
+    let last = (1 << 53) - 1;
+    admin.set(COUNTER, &(last - 1).to_string(), &[]);
+    assert_eq!(taken().await, (last, 0));
+}
+
 /// Promise: a claim of several keys has one token, and takes all or nothing with it.
 ///
 /// Turned red by: taking the counter for one of the keys.

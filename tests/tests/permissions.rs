@@ -216,7 +216,7 @@ async fn is_handed_over(server: &RedisServer) -> bool {
     assert!(stores[0].release(&holder).await.expect("an answer"), "ours");
     if in_line {
         tokio::time::timeout(SOON, waiter.called()).await.expect("a call");
-        waiter.confirm(TTL, None).await.expect("an answer").expect("granted");
+        waiter.confirm(TTL, None, 0).await.expect("an answer").expect("granted");
         assert!(stores[1].release(&waiter.settle()).await.expect("an answer"));
     } else {
         assert!(stores[1].waiter(holder).is_none(), "it has been found out");

@@ -161,8 +161,8 @@ impl RedisStore {
         let nth = |n: i64| claim.keys.get(usize::try_from(n).ok()?.checked_sub(1)?).cloned();
         match &*answer {
             [Value::Int(1)] if claim.fence.is_none() => Ok(Attempt::acquired(sent)),
-            [Value::Int(1), Value::Int(fence)] if claim.fence.is_some() => {
-                Ok(Attempt::acquired_with_fence(sent, *fence))
+            [Value::Int(1), Value::Int(fence), Value::Int(count)] if claim.fence.is_some() => {
+                Ok(Attempt::acquired_with_fences(sent, *fence, reply::spares(*count)))
             }
             [Value::Int(0), Value::Int(left), Value::BulkString(value), Value::Int(which)] => {
                 let left = u64::try_from(*left).ok().map(Duration::from_millis);
@@ -419,8 +419,10 @@ fn write_release(command: &mut Cmd, claim: &Claim, entries: &[String]) {
 fn write_contender(command: &mut Cmd, claim: &Claim) {
     write_value(command, claim, claim.keys.iter().chain(&claim.fence));
     command.arg(claim.ttl_millis());
-    if claim.fence.is_some() || !claim.replaces.is_empty() {
-        command.arg(if claim.fence.is_some() { "fence" } else { "" });
+    match (&claim.fence, &*claim.replaces) {
+        (Some(_), _) => drop(command.arg(u64::from(claim.spare_fences) + 1)),
+        (None, []) => {}
+        (None, _) => drop(command.arg("")),
     }
     for value in &claim.replaces {
         command.arg(value);

@@ -50,7 +50,8 @@ pub trait Waiter: fmt::Debug + Send + 'static {
     /// Safe to drop: no call is lost with it.
     fn called(&mut self) -> Called<'_>;
 
-    /// Makes a lock of what was granted, for `ttl`, with a fencing token from `fence` if there is one. `None`: it is not ours,
+    /// Makes a lock of what was granted, for `ttl`, with a fencing token from `fence` if there is one, and up to `spares` more
+    /// behind it. `None`: it is not ours,
     /// because nothing was granted yet or it was not confirmed in time; [`ask`](Waiter::ask) again, in the same place.
     ///
     /// # Errors
@@ -60,7 +61,12 @@ pub trait Waiter: fmt::Debug + Send + 'static {
     /// # Cancellation
     ///
     /// As an error.
-    fn confirm<'a>(&'a mut self, ttl: Duration, fence: Option<&'a LockKey>) -> StoreFuture<'a, Option<Confirmed>>;
+    fn confirm<'a>(
+        &'a mut self,
+        ttl: Duration,
+        fence: Option<&'a LockKey>,
+        spares: u32,
+    ) -> StoreFuture<'a, Option<Confirmed>>;
 
     /// The claim was confirmed, and is the caller's, who gives it back: nothing is done about it here any more.
     fn settle(self: Box<Self>) -> Claim;
@@ -145,12 +151,20 @@ pub struct Confirmed {
     pub sent: Moment,
     /// The fencing token, if one was asked for.
     pub fence: Option<i64>,
+    /// How many numbers behind that are the claim's as well, and are given to nobody else.
+    pub spare_fences: u32,
 }
 
 impl Confirmed {
     /// By a request that was sent after `sent`.
     #[must_use]
     pub fn new(sent: Moment, fence: Option<i64>) -> Self {
-        Self { sent, fence }
+        Self { sent, fence, spare_fences: 0 }
+    }
+
+    /// As [`new`](Self::new), with the fencing token `fence` and `spares` more, the numbers behind it.
+    #[must_use]
+    pub fn with_fences(sent: Moment, fence: i64, spares: u32) -> Self {
+        Self { sent, fence: Some(fence), spare_fences: spares }
     }
 }

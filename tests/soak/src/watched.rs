@@ -207,9 +207,9 @@ impl Watched {
     async fn take(&self, claim: &Claim) -> Result<Attempt, StoreError> {
         let before = machine_time();
         let attempt = self.store.acquire(&self.shown(claim)).await?;
-        let Attempt::Acquired { sent, fence, .. } = attempt else { return Ok(attempt) };
+        let Attempt::Acquired { sent, fence, spare_fences, .. } = attempt else { return Ok(attempt) };
         Ok(match self.has_won(claim, before, sent, fence).await? {
-            (sent, Some(fence)) => Attempt::acquired_with_fence(sent, fence),
+            (sent, Some(fence)) => Attempt::acquired_with_fences(sent, fence, spare_fences),
             (sent, None) => Attempt::acquired(sent),
         })
     }

@@ -1,9 +1,10 @@
 -- Takes every key for ARGV[2] ms under the value ARGV[1] if all are free; else says who is in the way. Where ARGV[3] is
--- 'fence', the last key is none of them: it is the counter that the claim's fencing token comes from. What follows are values
--- of earlier claims that this one replaces: their keys count as free.
--- {1}, or {1, token}: ours. {0, pttl, value, n}: the n-th key is held. {2, n}: it is no lock: another type, or it never expires.
+-- a number, the last key is none of them: it is the counter that so many fencing tokens for the claim come from. What follows are
+-- values of earlier claims that this one replaces: their keys count as free.
+-- {1}, or {1, token, how many in a row}: ours. {0, pttl, value, n}: the n-th key is held. {2, n}: it is no lock: another type, or it never expires.
 -- {3}: the counter cannot be raised, since it holds something else; nothing was taken.
-local fenced = ARGV[3] == 'fence'
+local fences = tonumber(ARGV[3])
+local fenced = fences ~= nil
 local count = fenced and #KEYS - 1 or #KEYS
 local mine, replaced, time = 0, {}, {}
 for n = 4, #ARGV do replaced[ARGV[n]] = true end
@@ -29,10 +30,9 @@ end
 local ours = {1}
 if fenced then
   -- Before the first key is set: nothing is rolled back when a script fails on its way.
-  local token, refused = raise(KEYS[#KEYS])
-  if refused then return refused end
-  if not token then return {3} end
-  ours[2] = token
+  local token, more = raise(KEYS[#KEYS], fences)
+  if not token then return more or {3} end
+  ours[2], ours[3] = token, more
 end
 -- Our own value under every key: a repeat of a request whose reply was lost. It must not touch the expiry.
 if mine == count then return ours end

@@ -15,7 +15,7 @@ use redis::{Cmd, Value};
 use super::cleanup::{self, Known};
 use super::connection::{self, Link, Pool};
 use super::notes::{Call, Ghost};
-use super::reply::Fault;
+use super::reply::{self, Fault};
 use super::script;
 use super::{Line, RedisStore, ValueOf, give_back_value};
 use crate::clock::boottime;
@@ -177,12 +177,18 @@ impl InLine {
         }
     }
 
-    async fn confirm_granted(&mut self, ttl: Duration, fence: Option<&LockKey>) -> Result<Option<Confirmed>, Fault> {
+    async fn confirm_granted(
+        &mut self,
+        ttl: Duration,
+        fence: Option<&LockKey>,
+        spares: u32,
+    ) -> Result<Option<Confirmed>, Fault> {
         let link = self.pool().link().await.map_err(Fault::Silent)?;
         let granted = std::mem::take(&mut self.granted) | self.call.take_granted();
         // The lease counts from here: before the request is sent.
         let sent = boottime();
-        let answer = link.run(&script::CONFIRM, |command| write_confirm(command, &self.claim, ttl, fence)).await;
+        let answer =
+            link.run(&script::CONFIRM, |command| write_confirm(command, &self.claim, ttl, fence, spares)).await;
         let answer = match answer {
             Err(fault) if fault.is_not_ours() => Ok(Value::Array(vec![Value::Int(0)])),
             Err(fault) => {
@@ -203,7 +209,9 @@ impl InLine {
                 Ok(None)
             }
             ([Value::Int(1)], None) => Ok(Some(Confirmed::new(sent, None))),
-            ([Value::Int(1), Value::Int(fence)], Some(_)) => Ok(Some(Confirmed::new(sent, Some(*fence)))),
+            ([Value::Int(1), Value::Int(fence), Value::Int(count)], Some(_)) => {
+                Ok(Some(Confirmed::with_fences(sent, *fence, reply::spares(*count))))
+            }
             ([Value::Int(3)], Some(counter)) => Err(Fault::unusable_counter(counter, link.server())),
             _ => Err(link.unknown_answer()),
         }
@@ -223,8 +231,13 @@ impl Waiter for InLine {
         Box::pin(self.call.told())
     }
 
-    fn confirm<'a>(&'a mut self, ttl: Duration, fence: Option<&'a LockKey>) -> StoreFuture<'a, Option<Confirmed>> {
-        Box::pin(async move { self.confirm_granted(ttl, fence).await.map_err(Fault::into_error) })
+    fn confirm<'a>(
+        &'a mut self,
+        ttl: Duration,
+        fence: Option<&'a LockKey>,
+        spares: u32,
+    ) -> StoreFuture<'a, Option<Confirmed>> {
+        Box::pin(async move { self.confirm_granted(ttl, fence, spares).await.map_err(Fault::into_error) })
     }
 
     fn settle(mut self: Box<Self>) -> Claim {
@@ -283,10 +296,13 @@ pub(super) fn write_enqueue(command: &mut Cmd, claim: &Claim, entries: &[String]
 }
 
 /// What the script that makes a lock of a grant is told.
-pub(super) fn write_confirm(command: &mut Cmd, claim: &Claim, ttl: Duration, fence: Option<&LockKey>) {
+pub(super) fn write_confirm(command: &mut Cmd, claim: &Claim, ttl: Duration, fence: Option<&LockKey>, spares: u32) {
     command.arg(1 + usize::from(fence.is_some())).arg(claim.keys[0].as_str());
     if let Some(counter) = fence {
         command.arg(counter.as_str());
     }
     command.arg(ValueOf(claim)).arg(millis(ttl));
+    if fence.is_some() {
+        command.arg(u64::from(spares) + 1);
+    }
 }

@@ -163,6 +163,11 @@ pub(super) fn unknown(server: &str) -> Fault {
     ))
 }
 
+/// How many fencing tokens there are beside the first, of `count`.
+pub(super) fn spares(count: i64) -> u32 {
+    u32::try_from(count).unwrap_or(0).saturating_sub(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

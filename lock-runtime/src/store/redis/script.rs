@@ -85,7 +85,7 @@ scripts! {
     };
     /// Makes a lock of what was granted.
     CONFIRM = "confirm" with "fence", Keeping, |command, claim| {
-        super::handoff::write_confirm(command, claim, claim.ttl, claim.fence.as_ref());
+        super::handoff::write_confirm(command, claim, claim.ttl, claim.fence.as_ref(), 0);
     };
 }
 

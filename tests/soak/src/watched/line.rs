@@ -63,7 +63,12 @@ impl Waiter for InLine {
         })
     }
 
-    fn confirm<'a>(&'a mut self, ttl: Duration, fence: Option<&'a LockKey>) -> StoreFuture<'a, Option<Confirmed>> {
+    fn confirm<'a>(
+        &'a mut self,
+        ttl: Duration,
+        fence: Option<&'a LockKey>,
+        spares: u32,
+    ) -> StoreFuture<'a, Option<Confirmed>> {
         self.step_in();
         Box::pin(async move {
             let before = machine_time();
@@ -76,9 +81,9 @@ impl Waiter for InLine {
                     self.store.set(self.claim(), ttl).await?;
                     Some(Confirmed::new(sent, None))
                 }
-                _ => self.waiter().confirm(ttl, fence).await?,
+                _ => self.waiter().confirm(ttl, fence, spares).await?,
             };
-            let Some(Confirmed { sent, fence, .. }) = answer else {
+            let Some(Confirmed { sent, fence, spare_fences, .. }) = answer else {
                 self.queued.missed += u64::from(self.was_called);
                 self.was_called = false;
                 return Ok(None);
@@ -86,7 +91,10 @@ impl Waiter for InLine {
             let claim = self.claim().clone();
             let (sent, fence) = self.store.has_won(&claim, before, sent, fence).await?;
             (self.queued.confirmed, self.queued.called) = (true, self.was_called);
-            Ok(Some(Confirmed::new(sent, fence)))
+            Ok(Some(match fence {
+                Some(fence) => Confirmed::with_fences(sent, fence, spare_fences),
+                None => Confirmed::new(sent, None),
+            }))
         })
     }
 
