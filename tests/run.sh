@@ -232,10 +232,10 @@ run_tests_on_older_redis() {
   if cargo nextest --version 2>/dev/null; then
     REDIS_SERVER=$LOCK_REDIS_6_2 cargo nextest run -p lock-tests --config-file tests/nextest.toml \
       -E 'binary(conformance) + binary(faults) + binary(fencing) + binary(handoff) + binary(permissions) + binary(polling) +
-          binary(several_keys)'
+          binary(polling_users) + binary(several_keys) + binary(wire)'
   else
     REDIS_SERVER=$LOCK_REDIS_6_2 cargo test -p lock-tests --test conformance --test faults --test fencing --test handoff \
-      --test permissions --test polling --test several_keys
+      --test permissions --test polling --test polling_users --test several_keys --test wire
   fi
 }
 

@@ -87,6 +87,8 @@ enum Here {
 impl Asking {
     /// Waits in line, then for the lock, until it is won or the patience is over.
     pub(crate) async fn patiently(&self, mut patience: Box<Patience>) -> Result<LockGuard, LockError> {
+        // Until `turn` is dropped, which comes before it: `shutdown` waits for the place in the store's line to be left.
+        let _counted = self.shared.guards.begin();
         let want = self.want();
         let Some(mut turn) = self.turn(&want, patience.in_line_until).await? else {
             return Box::pin(self.last_word()).await;

@@ -346,6 +346,47 @@ fn a_runtime_ends_while_its_callers_wait() {
     }
 }
 
+/// Promise: when a manager is shut down, those of its callers who wait in line are refused, and when that is done, their place is
+/// left and what was handed to them is given back, whatever the moment.
+///
+/// Turned red by: a shutdown that does not wait for what is left behind; a place that is not left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_is_shut_down_while_its_callers_wait() {
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    let holder = connect(&server).await;
+    let (refused, won) = (Sometimes::new("a refusal"), Sometimes::new("the lock"));
+    for round in 0..40 {
+        let locks = connect(&server).await;
+        let held = hold(&holder).await;
+        let waiting = [0; 2].map(|_| {
+            let call = locks.lock(KEY).ttl(TTL).wait(TTL).acquire();
+            tokio::spawn(async { call.await.map(drop) })
+        });
+        in_line(&mut admin, 1).await;
+        // Before it, in the middle of it, and after it.
+        let pause = Duration::from_micros(100) * (round % 20);
+        let (early, late) = if round < 20 { (pause, Duration::ZERO) } else { (Duration::ZERO, pause) };
+        let shutting_down = async {
+            tokio::time::sleep(late).await;
+            locks.shutdown().await;
+        };
+        let releasing = async {
+            tokio::time::sleep(early).await;
+            held.release().await.expect("ours");
+        };
+        let ((), ()) = tokio::join!(shutting_down, releasing);
+        for waiting in waiting {
+            match tokio::time::timeout(AT_ONCE, waiting).await.expect("at once").expect("no panic") {
+                Ok(()) => won.happened(),
+                Err(LockError::Unavailable { .. }) => refused.happened(),
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+        assert_eq!(admin.keys(), [""; 0], "round {round}");
+    }
+}
+
 /// Promise: a user who may call nobody, and those who stand in line, wait for each other without standing still: from the line he is
 /// handed nothing, and asks; they are not told when he gives back, and ask.
 ///

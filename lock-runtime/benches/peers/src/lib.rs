@@ -8,6 +8,7 @@ mod alone;
 mod chart;
 mod contender;
 mod figures;
+pub mod keys;
 mod ours;
 mod peers;
 mod raw;

@@ -35,10 +35,10 @@ const DENIALS: u32 = 3;
 /// How long a clean-up is left to a runtime that may not be driven by anybody any more.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Starts the clean-up of `claim`, and of the `entries` that it may have in line: behind everything that was sent on `link`, on the runtime that drives it; without a
-/// link, on the current runtime and a connection that is yet to be made. The keeper takes it over where there is neither, where
-/// the runtime ends before the clean-up is settled, and where it may be idle: a runtime of one thread works only while
-/// somebody is blocked on it.
+/// Starts the clean-up of `claim`, and of the `entries` that it may have in line: behind everything that was sent on `link`, on
+/// the runtime that drives it; without a link, on the current runtime and a connection that is yet to be made. The keeper takes
+/// it over where there is neither, where the runtime ends before the clean-up is settled, and where it may be idle: a runtime
+/// of one thread works only while somebody is blocked on it.
 pub(super) fn start(
     pool: &Arc<Pool>,
     link: Option<Arc<Link>>,

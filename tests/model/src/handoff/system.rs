@@ -31,8 +31,11 @@ pub enum Action {
     GiveUp(usize, usize),
     /// An answer is not waited for any longer.
     TimeOut(usize),
-    /// A caller gives the lock back.
+    /// A caller has done with the lock: the next of its process may have it, or it is given back.
     Release(usize, usize),
+    /// A caller gives the lock back although the next of its process could make use of it: it has gone from hand to hand for
+    /// long enough.
+    GiveBack(usize, usize),
     /// An offer that was not accepted is taken back.
     Revoke(usize),
     /// Whoever is offered a lease is polled no more.
@@ -141,6 +144,9 @@ impl System {
             }
             if process.holds[caller].is_some() {
                 actions.push(Action::Release(number, caller));
+                if matches!(process.turn, Turn::Here) && process.offer.is_none() {
+                    actions.push(Action::GiveBack(number, caller));
+                }
             }
         }
         if self.may_step(number, handoff) {
@@ -224,7 +230,8 @@ impl System {
             Action::Step(number) => self.step(number, handoff),
             Action::GiveUp(number, caller) => self.give_up(number, caller, handoff),
             Action::TimeOut(number) => self.time_out(number),
-            Action::Release(number, caller) => self.release(number, caller, handoff),
+            Action::Release(number, caller) => self.release(number, caller, true, handoff),
+            Action::GiveBack(number, caller) => self.release(number, caller, false, handoff),
             Action::Revoke(number) => self.revoke(number, handoff),
             Action::Freeze(number) => {
                 let process = &mut self.processes[number];
@@ -511,7 +518,7 @@ impl System {
     }
 
     /// A guard is dropped: its lease goes to the next in line of the process, if that can make use of it, or back.
-    fn release(&mut self, number: usize, caller: usize, handoff: &Handoff) {
+    fn release(&mut self, number: usize, caller: usize, hands_over: bool, handoff: &Handoff) {
         let now = self.server.now;
         let process = &mut self.processes[number];
         let Some(mut hold) = process.holds[caller].take() else { return };
@@ -519,7 +526,8 @@ impl System {
         hold.lease.on(Event::Released, now);
         // Only to somebody who is not asking the server.
         let next = process.line.first().filter(|_| matches!(process.turn, Turn::Here) && process.offer.is_none());
-        let next = next.map(|next| handoff.processes[number][next]).filter(|_| hold.latest && !hold.stale);
+        let next =
+            next.map(|next| handoff.processes[number][next]).filter(|_| hands_over && hold.latest && !hold.stale);
         let until = match before {
             Standing::Held { until } => Some(until),
             Standing::Lost(_) if handoff.has(Rule::HandOverWithinTheDeadline) => None,
