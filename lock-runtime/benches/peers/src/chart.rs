@@ -26,8 +26,29 @@ pub struct Bar {
     pub value: f64,
     /// The value as it is to be read.
     pub text: String,
-    /// Whether it is drawn in the colour that stands out.
-    pub is_ours: bool,
+    /// In which colour it is drawn.
+    pub role: Role,
+}
+
+/// Who somebody is in a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Who is compared: stands out.
+    Ours,
+    /// A library that does the same.
+    Other,
+    /// What nobody can do better than, and what does less: stands back.
+    Floor,
+}
+
+impl Role {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Other => "other",
+            Self::Floor => "floor",
+        }
+    }
 }
 
 const WIDTH: f64 = 720.0;
@@ -42,13 +63,15 @@ const STYLE: &str = "\
     text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; font-size: 13px; fill: #1f2328; }\n    \
     .title { font-size: 16px; font-weight: 600; }\n    \
     .subtitle { fill: #59636e; }\n    \
-    .others { fill: #9aa4af; }\n    \
     .ours { fill: #0969da; }\n    \
+    .other { fill: #818b98; }\n    \
+    .floor { fill: #d1d9e0; }\n    \
     @media (prefers-color-scheme: dark) {\n      \
     text { fill: #f0f6fc; }\n      \
     .subtitle { fill: #9198a1; }\n      \
-    .others { fill: #59636e; }\n      \
-    .ours { fill: #4493f8; }\n    \
+    .ours { fill: #4493f8; }\n      \
+    .other { fill: #656c76; }\n      \
+    .floor { fill: #3d444d; }\n    \
     }";
 
 impl Chart {
@@ -78,8 +101,8 @@ impl fmt::Display for Chart {
         writeln!(f, r#"  <text class="title" x="8" y="24">{title}</text>"#)?;
         writeln!(f, r#"  <text class="subtitle" x="8" y="44">{subtitle}</text>"#)?;
         let mut top = HEADING;
-        for Bar { label, value, text, is_ours } in &self.bars {
-            let class = if *is_ours { "ours" } else { "others" };
+        for Bar { label, value, text, role } in &self.bars {
+            let class = role.class();
             // Whoever is far ahead leaves the others a line to be seen.
             let length = (value / longest * (WIDTH - LABELS - VALUES)).max(1.0);
             let (base, end) = (top + 15.0, LABELS + length + 8.0);
@@ -144,8 +167,12 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_their_values_and_texts_are_escaped() {
-        let bar = |label: &str, value, is_ours| Bar { label: label.to_owned(), value, text: "x".to_owned(), is_ours };
-        let bars = vec![bar("ours", 2.0, true), bar("<others> & \"co\"", 1.0, false), bar("nobody", 0.0, false)];
+        let bar = |label: &str, value, role| Bar { label: label.to_owned(), value, text: "x".to_owned(), role };
+        let bars = vec![
+            bar("ours", 2.0, Role::Ours),
+            bar("<others> & \"co\"", 1.0, Role::Other),
+            bar("nobody", 0.0, Role::Floor),
+        ];
         let chart =
             Chart { name: "test", title: "Who?".to_owned(), subtitle: "more is better".to_owned(), bars }.to_string();
         let rects: Vec<&str> = chart.lines().filter(|line| line.contains("<rect")).collect();

@@ -19,7 +19,7 @@ mod uncontended;
 mod waiting;
 
 pub use alone::Counted;
-pub use chart::{Bar, Chart};
+pub use chart::{Bar, Chart, Role};
 pub use contender::{Contender, Pair, TTL};
 pub use figures::{Spread, percentile};
 pub use ours::{OursByAttribute, OursByBuilder};

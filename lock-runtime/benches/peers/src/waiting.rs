@@ -132,6 +132,7 @@ pub fn waiting(patience: Patience, program: &Path) -> Waiting {
     draining(&mut teams, patience, &mut outcome);
     handing_off(&mut teams, patience, &mut outcome);
     commands(&mut teams, patience, &mut outcome);
+    outcome.report.tables.push(in_short(&outcome.charts, patience));
     outcome
 }
 
@@ -331,6 +332,31 @@ fn idling(teams: &mut [Team], time: Duration) -> Vec<f64> {
     counts
 }
 
+/// The figure of each chart, of everybody.
+fn in_short(charts: &[Chart], patience: Patience) -> Table {
+    let Patience { tasks, processes, .. } = patience;
+    let crowd = format!("{processes} × {}", tasks / processes);
+    let heads = [
+        String::new(),
+        format!("1 × {tasks}, a second"),
+        format!("{crowd}, a second"),
+        format!("{crowd}, p99 wait ms"),
+        format!("{processes} holds, ms"),
+        "hand-off, p50 ms".to_owned(),
+        "commands".to_owned(),
+    ];
+    assert_eq!(heads.len(), charts.len() + 1, "a column for each chart");
+    let mut table = Table::new("In short", &heads.iter().map(String::as_str).collect::<Vec<_>>());
+    for who in [Who::InProcess].into_iter().chain(Who::BETWEEN_PROCESSES) {
+        let of = |chart: &Chart| chart.bars.iter().find(|bar| bar.label == who.name()).map(|bar| bar.text.clone());
+        if charts.iter().any(|chart| of(chart).is_some()) {
+            let figures = charts.iter().map(|chart| of(chart).unwrap_or_default());
+            table.row([who.name().to_owned()].into_iter().chain(figures));
+        }
+    }
+    table
+}
+
 impl Waiting {
     /// A line for each of ours against everybody who is not.
     fn compare<S>(&mut self, case: &str, turns: &Turns<S>, figure: impl Fn(&S) -> f64) {
@@ -356,7 +382,7 @@ impl Waiting {
     ) {
         let bars = turns.everybody().map(|who| {
             let value = value(who);
-            Bar { label: who.name().to_owned(), value, text: figure(value), is_ours: who.is_ours() }
+            Bar { label: who.name().to_owned(), value, text: figure(value), role: who.role() }
         });
         self.charts.push(Chart { name, title: title.to_owned(), subtitle: subtitle.to_owned(), bars: bars.collect() });
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lock_tests::Admin;
 
 use super::callers::DISTKIT_NAMESPACE;
+use crate::chart::Role;
 
 /// The directory in which tests/run.sh installs the libraries of other languages: it is above the program, or in the target
 /// directory of something above.
@@ -47,7 +48,7 @@ impl Who {
         match self {
             Self::Builder => "ours, builder",
             Self::Attribute => "ours, attribute",
-            Self::InProcess => "tokio::sync::Mutex, no server",
+            Self::InProcess => "tokio Mutex, no server",
             Self::Blpop => "BLPOP, no lease",
             Self::Rslock => "rslock",
             Self::AsyncRedisLock => "async-redis-lock",
@@ -61,8 +62,16 @@ impl Who {
         Self::BETWEEN_PROCESSES.into_iter().chain([Self::InProcess]).find(|who| who.name() == name)
     }
 
-    pub(super) const fn is_ours(self) -> bool {
-        matches!(self, Self::Builder | Self::Attribute)
+    pub(super) const fn role(self) -> Role {
+        match self {
+            Self::Builder | Self::Attribute => Role::Ours,
+            Self::InProcess | Self::Blpop => Role::Floor,
+            Self::Rslock | Self::AsyncRedisLock | Self::Distkit | Self::RedisPy | Self::NodeRedlock => Role::Other,
+        }
+    }
+
+    pub(super) fn is_ours(self) -> bool {
+        self.role() == Role::Ours
     }
 
     /// Between two tries of one who waits, at most; anything for those who are told.
