@@ -224,6 +224,7 @@ impl LockManager {
         let Shared { store, queue, guards, keeper, is_closed, closed, shutdown_grace, .. } = &*self.shared;
         is_closed.store(true, Ordering::Release);
         closed.send_replace(true);
+        queue.close();
         if !within(*shutdown_grace, guards.none()).await {
             let holds = queue.holds();
             for hold in &holds {

@@ -42,6 +42,8 @@ struct Lines {
     at: HashMap<Spot, Line, BuildHasherDefault<Hashed>>,
     /// Where leases have been offered lately: looked at by whoever takes back what is not accepted. `None` while nobody does.
     offering: Option<Vec<Spot>>,
+    /// Nobody gets a turn any more.
+    is_closed: bool,
 }
 
 /// Where the line of a key stands: the key, with its hash. A lock is looked up three times and more from its request to its end,
@@ -180,11 +182,14 @@ impl Queue {
     /// No line is longer than `most`.
     ///
     /// Dropping the future leaves the line; if the turn was just being handed over, it passes on to the next.
-    pub(crate) async fn turn(self: &Arc<Self>, key: &Spot, want: &Want, most: usize) -> Result<Turn, LineIsFull> {
+    pub(crate) async fn turn(self: &Arc<Self>, key: &Spot, want: &Want, most: usize) -> Result<Turn, NoTurn> {
         loop {
             let (ticket, receiver) = {
                 let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
                 let mut lines = self.lock();
+                if lines.is_closed {
+                    return Err(NoTurn::Closed);
+                }
                 let line = lines.at.entry(key.clone()).or_default();
                 if line.turn.is_none() {
                     line.turn = Some(ticket);
@@ -193,18 +198,28 @@ impl Queue {
                     return Ok(Turn::new(self, key, ticket, freed, None));
                 }
                 if line.waiting.len() >= most {
-                    return Err(LineIsFull);
+                    return Err(NoTurn::LineIsFull);
                 }
                 let (call, receiver) = oneshot::channel();
                 line.waiting.insert(ticket, Seat { call, want: want.clone() });
                 (ticket, receiver)
             };
             let _place = Waiting { queue: self, key, ticket };
-            // A sender leaves the line only with a turn, or with its waiter; should it ever leave otherwise, we line up anew.
+            // A sender leaves the line only with a turn, with its waiter, or because the lines are closed.
             if let Ok(turn) = receiver.await {
                 return Ok(turn);
             }
         }
+    }
+
+    /// Sends everybody away who waits for a turn, from here on, too.
+    pub(crate) fn close(&self) {
+        let mut lines = self.lock();
+        lines.is_closed = true;
+        let seats: Vec<_> = lines.at.values_mut().map(|line| std::mem::take(&mut line.waiting)).collect();
+        // Wakers are foreign code: never under the lock.
+        drop(lines);
+        drop(seats);
     }
 
     /// Notes that this process won the keys of `hold`, of which `first` is the first, until the returned place is dropped.
@@ -256,7 +271,7 @@ impl Queue {
     /// Where offers have been there for too long at `now`. `None` when there have been none for a while, and nobody looks any more.
     pub(crate) fn late_offers(&self, now: Moment) -> Option<Vec<Spot>> {
         let mut lines = self.lock();
-        let Lines { at, offering } = &mut *lines;
+        let Lines { at, offering, .. } = &mut *lines;
         let offerings = offering.as_mut()?;
         let mut late = Vec::new();
         offerings.retain(|key| {
@@ -349,9 +364,14 @@ fn close_if_empty(line: OccupiedEntry<'_, Spot, Line>) {
     }
 }
 
-/// As many wait as may.
+/// Why there is no turn to be had.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LineIsFull;
+pub(crate) enum NoTurn {
+    /// As many wait as may.
+    LineIsFull,
+    /// The manager is shut down.
+    Closed,
+}
 
 /// What became of a lease that was offered.
 #[must_use]

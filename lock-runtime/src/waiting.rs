@@ -14,7 +14,7 @@ use crate::handover::{Offer, TakenOver, Want};
 use crate::hold::{Hold, Won};
 use crate::holder::{self, Holder};
 use crate::manager::Shared;
-use crate::queue::{LineIsFull, Offering, Turn};
+use crate::queue::{NoTurn, Offering, Turn};
 use crate::retry::{Delays, Retry};
 use crate::store::waiter::{Held, Place};
 use crate::timer;
@@ -129,9 +129,10 @@ impl Asking {
     /// The turn, behind everybody of this process who came before; `None` if the wait was over until then.
     async fn turn(&self, want: &Want, until: Option<Moment>) -> Result<Option<Turn>, LockError> {
         let most = self.shared.max_waiting;
-        match self.unless_over(until, self.shared.queue.turn(&self.key, want, most)).await? {
+        match self.in_time(until, self.shared.queue.turn(&self.key, want, most)).await? {
             Some(Ok(turn)) => Ok(Some(turn)),
-            Some(Err(LineIsFull)) => {
+            Some(Err(NoTurn::Closed)) => Err(self.unavailable(Shared::closed_error())),
+            Some(Err(NoTurn::LineIsFull)) => {
                 let text = format!(
                     "{most} calls of this process wait for it already (`max_waiting`): it is asked for faster than it is given back"
                 );
@@ -287,20 +288,26 @@ impl Asking {
         future: impl Future<Output = T>,
     ) -> Result<Option<T>, LockError> {
         let mut future = pin!(future);
-        // Most of the time it is there already, and needs neither a timer nor somebody to tell of the end.
+        let mut closing = pin!(self.shared.closing());
+        let future = poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending => closing.as_mut().poll(cx).map(|()| Err(self.unavailable(Shared::closed_error()))),
+        });
+        self.in_time(until, future).await?.transpose()
+    }
+
+    /// What `future` gives, or `None` if `until` comes first.
+    async fn in_time<T>(&self, until: Option<Moment>, future: impl Future<Output = T>) -> Result<Option<T>, LockError> {
+        let mut future = pin!(future);
+        // Most of the time it is there already, and needs no timer.
         if let Poll::Ready(value) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
             return Ok(Some(value));
         }
-        let mut closing = pin!(self.shared.closing());
-        let future = poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(value) => Poll::Ready(Ok(Some(value))),
-            Poll::Pending => closing.as_mut().poll(cx).map(|()| Err(self.unavailable(Shared::closed_error()))),
-        });
         match until.map(|until| until.since(self.shared.store.now())) {
             // Durations near the end of time are for ever; the timer would not take them.
-            None => future.await,
+            None => Ok(Some(future.await)),
             Some(left) => match timer::timeout(left, future) {
-                Ok(future) => future.await.unwrap_or(Ok(None)),
+                Ok(future) => Ok(future.await.ok()),
                 Err(error) => Err(self.unavailable(error)),
             },
         }
