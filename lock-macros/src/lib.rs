@@ -57,7 +57,7 @@ mod template;
 /// | `keys` | list of templates and such expressions, or an expression that yields keys | | [several keys](#several-keys), all or none |
 /// | `ttl` | duration | required | length of the lease, from 10 ms to 30 days |
 /// | `wait` | duration | try once | how long to wait for a lock that somebody else holds |
-/// | `retry` | expression of type `Retry` | after 20 to 250 ms, with jitter | how to ask again while waiting |
+/// | `retry` | expression of type `Retry` | in the store's line; without one, after 20 to 250 ms | how to ask again while waiting, in no line |
 /// | `renew` | nothing, or the interval as a duration below `ttl` | off; alone, three times in each `ttl` | keeps extending the lease while the body runs: [renewal](#renewal) |
 /// | `max_hold` | duration, at least `ttl` | **no end** | how long a renewed lock is held at most |
 /// | `min_hold` | duration, at most `ttl` | released at once | how long the key stays at least: [jobs](#jobs-on-several-instances) |

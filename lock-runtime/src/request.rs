@@ -66,8 +66,9 @@ impl<Ttl> LockRequest<Ttl> {
         self
     }
 
-    /// Asks again by this strategy. Calls of one process wait in line, and only its head asks: by the head's strategy. Without
-    /// a [`wait`](LockRequest::wait), the strategy alone decides when to give up: it needs a [limit](Retry::limit) then.
+    /// Asks again by this strategy, and stands in no line at the store. Calls of one process wait in line all the same, and only
+    /// its head asks: by the head's strategy. Without a [`wait`](LockRequest::wait), the strategy alone decides when to give up:
+    /// it needs a [limit](Retry::limit) then.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
         self
