@@ -4,15 +4,17 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use redis::ConnectionAddr;
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// Connects to `server`. What lies on a dead connection is given up after `unheard`.
 pub(super) async fn connect(
@@ -26,7 +28,7 @@ pub(super) async fn connect(
         ConnectionAddr::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "an address of an unknown kind")),
     };
-    Ok(Gathering { bytes, asking, gathered: false })
+    Ok(Gathering::new(bytes, asking))
 }
 
 async fn connect_tcp(host: &str, port: u16, unheard: Duration) -> io::Result<TcpStream> {
@@ -80,25 +82,81 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
 ///
 /// Whoever sends a request wakes the task that drives the connection, and a runtime runs that next: before others who are about to
 /// send. So each request would be a packet and a system call of its own, here and on the server. Where several are under way,
-/// the driver stands back once behind those who are ready to run; where there is one alone, it does not wait for anybody. (What
-/// TCP does about small packets, Nagle's algorithm, waits for the other end: for a round trip.)
+/// the driver waits for more: until there is [`ENOUGH`] for the server to begin with, or everybody had his turn who was ready to run.
+/// A request that is alone does not wait for anybody. (What TCP does about small packets, Nagle's algorithm, waits for the other
+/// end: for a round trip.)
 pub(super) struct Gathering {
     bytes: Box<dyn Bytes>,
     /// How many requests wait for an answer, or are about to be sent.
     asking: Arc<AtomicUsize>,
-    /// Whether it has stood back since it wrote last.
-    gathered: bool,
+    rear: Arc<Rear>,
+    /// Whether it waits for more.
+    gathers: bool,
+    /// The task that comes behind.
+    behind: AbortHandle,
+}
+
+/// So many bytes are about half a dozen requests.
+const ENOUGH: usize = 1024;
+
+impl Gathering {
+    fn new(bytes: Box<dyn Bytes>, asking: Arc<AtomicUsize>) -> Self {
+        let rear = Arc::<Rear>::default();
+        let behind = tokio::spawn(come_behind(rear.clone())).abort_handle();
+        Self { bytes, asking, rear, gathers: false, behind }
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        self.behind.abort();
+    }
+}
+
+/// Whoever comes behind all who are ready to run.
+#[derive(Default)]
+struct Rear {
+    called: Notify,
+    driver: Mutex<Option<Waker>>,
+    has_come: AtomicBool,
+}
+
+async fn come_behind(rear: Arc<Rear>) {
+    loop {
+        rear.called.notified().await;
+        let mut is_behind = false;
+        // Woken in its own poll, a task goes to the end of the queue.
+        poll_fn(|cx| {
+            if std::mem::replace(&mut is_behind, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        rear.has_come.store(true, Ordering::Release);
+        let driver = rear.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
 }
 
 impl AsyncWrite for Gathering {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, text: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.gathered && self.asking.load(Ordering::Relaxed) > 1 {
-            self.gathered = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        if text.len() < ENOUGH && self.asking.load(Ordering::Relaxed) > 1 {
+            let before = self.rear.driver.lock().unwrap_or_else(PoisonError::into_inner).replace(cx.waker().clone());
+            drop(before);
+            // After the waker is there: whoever comes now finds it.
+            if !self.rear.has_come.swap(false, Ordering::AcqRel) {
+                if !std::mem::replace(&mut self.gathers, true) {
+                    self.rear.called.notify_one();
+                }
+                return Poll::Pending;
+            }
         }
         let written = ready!(pin!(&mut self.bytes).poll_write(cx, text));
-        self.gathered = false;
+        self.gathers = false;
         Poll::Ready(written)
     }
 
@@ -120,27 +178,29 @@ impl AsyncRead for Gathering {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
-    use std::task::Waker;
 
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
 
     #[tokio::test]
-    async fn who_asks_alone_does_not_wait_and_others_stand_back_once() {
-        let (bytes, mut other) = tokio::io::duplex(64);
+    async fn who_asks_alone_does_not_wait_and_others_wait_for_each_other() {
+        let (bytes, mut other) = tokio::io::duplex(2 * ENOUGH);
         let asking = Arc::new(AtomicUsize::new(1));
-        let mut stream = Gathering { bytes: Box::new(bytes), asking: asking.clone(), gathered: false };
+        let mut stream = Gathering::new(Box::new(bytes), asking.clone());
         let mut write = |text: &[u8]| pin!(&mut stream).poll_write(&mut Context::from_waker(Waker::noop()), text);
         assert!(matches!(write(b"alone"), Poll::Ready(Ok(5))));
         asking.store(2, Ordering::Relaxed);
-        for _ in 0..2 {
-            assert!(write(b"both").is_pending());
-            assert!(matches!(write(b"both"), Poll::Ready(Ok(4))), "once, and then it is written");
-        }
-        let mut text = [0; 13];
+        assert!(write(b"both").is_pending() && write(b"both").is_pending());
+        let enough = [b'.'; ENOUGH];
+        assert!(matches!(write(&enough), Poll::Ready(Ok(ENOUGH))), "it is enough");
+        assert!(write(b"both").is_pending());
+        // Everybody else has his turn, and then who comes behind them.
+        let ours = poll_fn(|cx| pin!(&mut stream).poll_write(cx, b"both"));
+        assert_eq!(ours.await.expect("nothing is wrong"), 4);
+        let mut text = [0; 5 + ENOUGH + 4];
         other.read_exact(&mut text).await.expect("what was written");
-        assert_eq!(&text, b"alonebothboth");
+        assert!(text.starts_with(b"alone.") && text.ends_with(b".both"));
     }
 
     #[tokio::test]
