@@ -77,10 +77,16 @@ fn callers_who_are_not_polled() {
     holds(Handoff::new("not polled", &[&[CALLER, BRIEF]]).freezes());
 }
 
-/// Whoever wants a fencing token takes part in no hand-over, and hands over all the same to somebody who wants none.
+/// Whoever wants a fencing token takes over only what comes with one, and hands over all the same to somebody who wants none.
 #[test]
 fn callers_with_a_fencing_token() {
     holds(Handoff::new("fenced callers", &[&[FENCED, BRIEF]]).foreign());
+}
+
+/// Tokens that are taken in a row rise beside those of another process.
+#[test]
+fn callers_of_two_processes_with_fencing_tokens() {
+    holds(Handoff::new("fenced callers of two processes", &[&[FENCED, FENCED], &[FENCED]]).rounds(1));
 }
 
 #[test]

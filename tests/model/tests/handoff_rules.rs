@@ -77,10 +77,24 @@ fn hand_over_past_the_deadline() {
     caught(&one_process().dropping(Rule::HandOverWithinTheDeadline), Promise::Disjoint);
 }
 
+/// Two callers of one process, and one of another, all of whom want fencing tokens.
+fn fenced() -> Handoff {
+    Handoff::new("fenced callers", &[&[FENCED, FENCED], &[FENCED]])
+}
+
 #[test]
-fn hand_over_to_somebody_with_a_fencing_token() {
-    let handoff = Handoff::new("fenced callers", &[&[FENCED, BRIEF.fenced()]]);
-    caught(&handoff.dropping(Rule::FencedTakeNothingOver), Promise::FencesRise);
+fn hand_over_with_a_fencing_token_that_was_not_reserved() {
+    caught(&fenced().dropping(Rule::FencedTakeWhatIsReserved), Promise::FencesRise);
+}
+
+#[test]
+fn fencing_token_given_out_twice() {
+    caught(&fenced().dropping(Rule::ReservedTokensAreTakenOnce), Promise::FencesRise);
+}
+
+#[test]
+fn counter_raised_by_one_for_a_row() {
+    caught(&fenced().dropping(Rule::CounterCountsTheRow), Promise::FencesRise);
 }
 
 #[test]

@@ -34,8 +34,12 @@ pub enum Rule {
     ReleaseCompares,
     /// Nobody believes in a lease that was handed over for longer than the one did who won it.
     HandOverWithinTheDeadline,
-    /// Whoever wants a fencing token takes nothing over.
-    FencedTakeNothingOver,
+    /// Whoever wants a fencing token takes over only what comes with one that nobody has had.
+    FencedTakeWhatIsReserved,
+    /// No token of a row is given out twice.
+    ReservedTokensAreTakenOnce,
+    /// The counter is raised by all the tokens of a row.
+    CounterCountsTheRow,
     /// A guard whose lease went to somebody else does nothing any more.
     StaleGuardsDoNothing,
     /// An offer that was taken back is accepted by nobody.

@@ -3,8 +3,9 @@
 use lock_runtime::__model::{Event, Lease, Standing};
 use lock_runtime::Moment;
 
+use super::configuration::{Handoff, Rule};
 use super::few::Few;
-use super::server::{Reply, Request};
+use super::server::{Reply, Request, SPARES};
 use crate::network::Token;
 
 /// How many callers a process has at most.
@@ -38,11 +39,40 @@ pub(crate) enum Turn {
     Confirming { sent: Moment },
 }
 
+/// The fencing tokens that were taken in a row with a lease, behind the one of its first holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fences {
+    pub(crate) next: u64,
+    pub(crate) left: u64,
+}
+
+impl Fences {
+    /// Those behind `first`.
+    pub(crate) fn behind(first: u64) -> Self {
+        Self { next: first + 1, left: SPARES }
+    }
+
+    /// The next one; without the rule, whether it was taken or not.
+    pub(crate) fn take(&mut self, handoff: &Handoff) -> u64 {
+        let fence = self.next;
+        if handoff.has(Rule::ReservedTokensAreTakenOnce) {
+            self.next += 1;
+            self.left = self.left.saturating_sub(1);
+        }
+        // Of no interest any more.
+        if self.left == 0 && handoff.has(Rule::FencedTakeWhatIsReserved) {
+            self.next = 0;
+        }
+        fence
+    }
+}
+
 /// A lock that a caller was given; whether it is believed in is the lease's to say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
     pub(crate) token: Token,
     pub(crate) lease: Lease,
+    pub(crate) fences: Fences,
     /// It is the latest that the process has won.
     pub(crate) latest: bool,
     /// The lease has gone to somebody else, or is on offer. In a mutant alone: the guard of such a lease does nothing.
@@ -65,6 +95,7 @@ impl Hold {
 pub(crate) struct Offer {
     pub(crate) token: Token,
     pub(crate) until: Moment,
+    pub(crate) fences: Fences,
 }
 
 #[derive(Clone, Debug)]

@@ -56,6 +56,10 @@ impl Request {
     }
 }
 
+/// How many fencing tokens are taken with a lease for those who have it next. By the code, a few for each who waits, or none
+/// where the counter is ahead of the clock: as when they are used up.
+pub(crate) const SPARES: u64 = 1;
+
 /// What the server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -119,7 +123,7 @@ impl Server {
                 self.listens[process] = true;
                 (Reply::Ours(0), None)
             }
-            Request::Try(token, caller) => self.try_once(token, caller),
+            Request::Try(token, caller) => self.try_once(token, caller, handoff),
             Request::Ask(token) => self.ask(token, handoff),
             Request::Confirm(token, caller) => (self.confirm(token, caller, handoff), None),
             Request::Release(token) => (self.release(token, handoff), None),
@@ -135,7 +139,7 @@ impl Server {
         }
     }
 
-    fn try_once(&mut self, token: Token, caller: Caller) -> (Reply, Option<Promise>) {
+    fn try_once(&mut self, token: Token, caller: Caller, handoff: &Handoff) -> (Reply, Option<Promise>) {
         match self.key {
             Some(key) if key.token != token => return (Reply::NotOurs, None),
             // A repeat: the expiry is left alone.
@@ -145,11 +149,11 @@ impl Server {
                 let past = !self.lapsed && self.line.iter().any(|other| self.listens[other.client]);
                 self.set(token, caller.ttl);
                 if past {
-                    return (Reply::Ours(self.raise(caller)), Some(Promise::FirstInFirstOut));
+                    return (Reply::Ours(self.raise(caller, handoff)), Some(Promise::FirstInFirstOut));
                 }
             }
         }
-        (Reply::Ours(self.raise(caller)), None)
+        (Reply::Ours(self.raise(caller, handoff)), None)
     }
 
     fn ask(&mut self, token: Token, handoff: &Handoff) -> (Reply, Option<Promise>) {
@@ -182,7 +186,8 @@ impl Server {
         if !is_ours && handoff.has(Rule::ConfirmationCompares) {
             return Reply::NotOurs;
         }
-        let fence = if handoff.has(Rule::ConfirmationRaisesTheFence) { self.raise(caller) } else { self.counter };
+        let fence =
+            if handoff.has(Rule::ConfirmationRaisesTheFence) { self.raise(caller, handoff) } else { self.counter };
         let until = self.now.plus(caller.ttl);
         if let Some(key) = &mut self.key {
             let longer = key.expires.map_or(until, |expires| expires.max(until));
@@ -222,11 +227,13 @@ impl Server {
         self.lapsed = false;
     }
 
-    fn raise(&mut self, caller: Caller) -> u64 {
+    /// `fence.lua`: the first of a row of tokens.
+    fn raise(&mut self, caller: Caller, handoff: &Handoff) -> u64 {
         if !caller.fenced {
             return 0;
         }
-        self.counter += 1;
-        self.counter
+        let first = self.counter + 1;
+        self.counter = if handoff.has(Rule::CounterCountsTheRow) { first + SPARES } else { first };
+        first
     }
 }

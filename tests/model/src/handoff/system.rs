@@ -8,7 +8,7 @@ use lock_runtime::Moment;
 
 use super::configuration::{Caller, Handoff, LONG, Promise, Rule};
 use super::few::Few;
-use super::process::{Hold, Offer, Process, Sent, Turn};
+use super::process::{Fences, Hold, Offer, Process, Sent, Turn};
 use super::server::{FOREIGN, PROCESSES, Reply, Request, Server};
 use crate::network::Token;
 
@@ -416,19 +416,25 @@ impl System {
             process.send(Request::Release(token), false);
             return;
         }
-        self.begin(number, first, token, lease, handoff);
-        if let Some(fence) = fence.filter(|_| caller.fenced) {
-            self.promise(Promise::FencesRise, fence > self.begun);
-            self.begun = self.begun.max(fence);
+        let fence = fence.filter(|_| caller.fenced);
+        self.begin(number, first, token, lease, fence.map(Fences::behind).unwrap_or_default(), handoff);
+        if let Some(fence) = fence {
+            self.begin_with(fence);
         }
         self.pass_on(number, handoff);
     }
 
-    fn begin(&mut self, number: usize, caller: usize, token: Token, lease: Lease, handoff: &Handoff) {
+    /// Somebody has the lock with the token `fence`.
+    fn begin_with(&mut self, fence: u64) {
+        self.promise(Promise::FencesRise, fence > self.begun);
+        self.begun = self.begun.max(fence);
+    }
+
+    fn begin(&mut self, number: usize, caller: usize, token: Token, lease: Lease, fences: Fences, handoff: &Handoff) {
         let process = &mut self.processes[number];
         process.rounds[caller] += u8::from(handoff.rounds.is_some());
         process.holds.iter_mut().flatten().for_each(|hold| hold.latest = false);
-        process.holds[caller] = Some(Hold { token, lease, latest: true, stale: false });
+        process.holds[caller] = Some(Hold { token, lease, fences, latest: true, stale: false });
     }
 
     /// Hands the turn to the next in line, with the place in the server's line, and with what is on offer if that suits.
@@ -440,7 +446,7 @@ impl System {
         process.turn = Turn::Ready;
         let next = process.line.first().map(|next| handoff.processes[number][next]);
         if let Some(offer) = process.offer {
-            if next.is_some_and(|next| suits(offer.until, now, next, handoff)) {
+            if next.is_some_and(|next| suits(offer.until, offer.fences, now, next, handoff)) {
                 process.turn = Turn::Here;
             } else {
                 process.offer = None;
@@ -459,7 +465,8 @@ impl System {
     fn accept(&mut self, number: usize, handoff: &Handoff) {
         let now = self.server.now;
         let process = &mut self.processes[number];
-        let (Some(first), Some(Offer { token, until })) = (process.line.first(), process.offer.take()) else { return };
+        let (Some(first), Some(offer)) = (process.line.first(), process.offer.take()) else { return };
+        let Offer { token, until, mut fences } = offer;
         let caller = handoff.processes[number][first];
         let within = handoff.has(Rule::HandOverWithinTheDeadline);
         if within && !fits(until.since(now), caller.ttl) {
@@ -469,10 +476,10 @@ impl System {
         }
         let until = until.min(now.plus(validity(caller.ttl)));
         let lease = if within { Lease::handed_over(until) } else { Lease::granted(now, caller.ttl) };
-        self.begin(number, first, token, lease, handoff);
-        if caller.fenced {
-            // It has the fencing token of the one before.
-            self.promise(Promise::FencesRise, false);
+        let fence = caller.fenced.then(|| fences.take(handoff));
+        self.begin(number, first, token, lease, fences, handoff);
+        if let Some(fence) = fence {
+            self.begin_with(fence);
         }
         self.pass_on(number, handoff);
     }
@@ -485,7 +492,8 @@ impl System {
         let process = &mut self.processes[number];
         if !handoff.has(Rule::LapsedOffersAreGone) && !process.frozen[first] {
             let lease = Lease::handed_over(offer.until);
-            process.holds[first] = Some(Hold { token: offer.token, lease, latest: false, stale: false });
+            process.holds[first] =
+                Some(Hold { token: offer.token, lease, fences: offer.fences, latest: false, stale: false });
         } else if !process.frozen[first] {
             // When it is polled, it lines up anew.
             process.line.push(first);
@@ -534,8 +542,8 @@ impl System {
             Standing::Lost(_) => Some(now),
         };
         match (next, until) {
-            (Some(next), Some(until)) if suits(until, now, next, handoff) => {
-                process.offer = Some(Offer { token: hold.token, until });
+            (Some(next), Some(until)) if suits(until, hold.fences, now, next, handoff) => {
+                process.offer = Some(Offer { token: hold.token, until, fences: hold.fences });
                 if !handoff.has(Rule::StaleGuardsDoNothing) {
                     process.holds[caller] = Some(Hold { latest: false, stale: true, ..hold });
                 }
@@ -669,7 +677,12 @@ impl System {
             Some(Reply::Ours(fence)) => Some(fence),
             _ => None,
         });
-        let fences = [*counter, self.begun].into_iter().chain(replies);
+        let kept = self.processes.iter().flat_map(|process| {
+            let held = process.holds.iter().map(|hold| hold.map(|hold| hold.fences));
+            held.chain([process.offer.map(|offer| offer.fences)]).map(Option::unwrap_or_default)
+        });
+        let fences = [*counter, self.begun].into_iter().chain(kept.clone().map(|fences| fences.next)).chain(replies);
+        kept.for_each(|fences| put(fences.left));
         for fence in fences.clone() {
             put(if fence == 0 { u64::MAX } else { fences.clone().filter(|other| *other < fence).count() as u64 });
         }
@@ -751,9 +764,9 @@ fn number_of(request: Request) -> u64 {
     }
 }
 
-/// Whether a lease until `until` may go to `next`.
-fn suits(until: Moment, now: Moment, next: Caller, handoff: &Handoff) -> bool {
-    let any = !next.fenced || !handoff.has(Rule::FencedTakeNothingOver);
+/// Whether a lease until `until`, with these fencing tokens, may go to `next`.
+fn suits(until: Moment, fences: Fences, now: Moment, next: Caller, handoff: &Handoff) -> bool {
+    let any = !next.fenced || fences.left > 0 || !handoff.has(Rule::FencedTakeWhatIsReserved);
     any && (fits(until.since(now), next.ttl) || !handoff.has(Rule::HandOverWithinTheDeadline))
 }
 
