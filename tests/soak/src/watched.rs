@@ -209,9 +209,15 @@ impl Watched {
         let attempt = self.store.acquire(&self.shown(claim)).await?;
         let Attempt::Acquired { sent, fence, spare_fences, .. } = attempt else { return Ok(attempt) };
         Ok(match self.has_won(claim, before, sent, fence).await? {
-            (sent, Some(fence)) => Attempt::acquired_with_fences(sent, fence, spare_fences),
+            (sent, Some(fence)) => Attempt::acquired_with_fences(sent, fence, self.spares(spare_fences)),
             (sent, None) => Attempt::acquired(sent),
         })
+    }
+
+    /// How many fencing tokens more the library is told of.
+    fn spares(&self, given: u32) -> u32 {
+        // All are alike, and so are those that would go from hand to hand.
+        if self.is(Broken::ConstantFence) { 0 } else { given }
     }
 
     /// Takes note that the claim was won, by a request that was sent after `before`. What the library is told of it.

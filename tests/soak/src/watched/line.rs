@@ -92,7 +92,7 @@ impl Waiter for InLine {
             let (sent, fence) = self.store.has_won(&claim, before, sent, fence).await?;
             (self.queued.confirmed, self.queued.called) = (true, self.was_called);
             Ok(Some(match fence {
-                Some(fence) => Confirmed::with_fences(sent, fence, spare_fences),
+                Some(fence) => Confirmed::with_fences(sent, fence, self.store.spares(spare_fences)),
                 None => Confirmed::new(sent, None),
             }))
         })
