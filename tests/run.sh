@@ -21,6 +21,11 @@ esac
 TMPDIR=$(mktemp -d)
 export TMPDIR
 
+# What a first build leaves for later ones costs gigabytes, and a machine that checks only once never reads it.
+if [[ -n ${CI:-} ]]; then
+  export CARGO_INCREMENTAL=0
+fi
+
 ### Steps
 
 current=
