@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::error::{StoreError, StoreErrorKind};
@@ -64,17 +65,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// Runs `errand` to its end. If there is no thread to be had for it, it is dropped, and the answer is `false`.
-    pub(crate) fn run(&self, errand: impl Future<Output = ()> + Send + 'static) -> bool {
-        let job = Job::Run(Box::pin(errand));
+    /// Runs `errand` to its end.
+    ///
+    /// # Errors
+    ///
+    /// The errand itself, if there is no thread to be had for it.
+    pub(crate) fn run(&self, errand: Errand) -> Result<(), Errand> {
         let mut jobs = self.lock();
-        // What is not taken is dropped outside of the lock: it may have a destructor that comes back here.
-        let refused = match self.sender(&mut jobs) {
-            Ok(sender) => sender.send(job).err().map(|refused| refused.0),
-            Err(_) => Some(job),
-        };
-        drop(jobs);
-        refused.is_none()
+        match self.sender(&mut jobs) {
+            Ok(sender) => match sender.send(Job::Run(errand)) {
+                Err(SendError(Job::Run(errand))) => Err(errand),
+                _ => Ok(()),
+            },
+            Err(_) => Err(errand),
+        }
     }
 
     /// Ends the thread when it has run its errands.
@@ -134,7 +138,12 @@ impl Background {
     /// Runs `future` to its end, on a runtime that has I/O and timers. If there is no thread to be had for it, it is dropped.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         // Dropped if there is no thread.
-        let _ = self.0.run(future);
+        let _ = self.run(Box::pin(future));
+    }
+
+    /// As [`spawn`](Self::spawn), but what is not run comes back.
+    pub(crate) fn run(&self, errand: Errand) -> Result<(), Errand> {
+        self.0.run(errand)
     }
 }
 

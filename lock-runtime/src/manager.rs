@@ -74,7 +74,7 @@ impl Shared {
     /// Leases are on offer: takes back those which nobody accepts.
     pub(crate) fn watch_offers(&self) {
         let late_offers = take_back_late_offers(Arc::downgrade(&self.queue), self.store.clone());
-        if !self.keeper.run(late_offers) {
+        if self.keeper.run(Box::pin(late_offers)).is_err() {
             self.queue.take_back_all();
         }
     }

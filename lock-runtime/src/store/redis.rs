@@ -11,6 +11,7 @@ mod connection;
 mod handoff;
 mod learned;
 mod notes;
+mod pulse;
 mod refusal;
 mod renewal;
 mod reply;
@@ -47,8 +48,10 @@ use crate::outstanding::Outstanding;
 /// [`connect_timeout`](RedisStore::connect_timeout) on top, whatever the server does; twice that where a connection turns out
 /// to be dead and the operation is tried again on a new one.
 ///
-/// The timeouts are tokio's: in tests with paused time they can end before a real server answers. Use
-/// [`MemoryStore`](super::memory::MemoryStore) there.
+/// New connections and renewals are timed by tokio's clock: in tests with paused time they can end before a real server answers.
+/// Use [`MemoryStore`](super::memory::MemoryStore) there. Everything else is timed on the thread that also renews: a beat of a
+/// sixteenth of [`operation_timeout`](RedisStore::operation_timeout), and at most 100 ms, ends what waits too long, up to a beat
+/// early.
 #[derive(Clone)]
 pub struct RedisStore {
     pool: Arc<Pool>,

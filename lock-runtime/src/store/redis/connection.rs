@@ -20,12 +20,13 @@ use tokio::task::AbortHandle;
 use super::handoff::give_back_ghost;
 use super::learned::Learned;
 use super::notes::{Notes, Wire};
+use super::pulse::{Beating, Pulse};
 use super::reply::{self, Fault};
 use super::script::Script;
 use super::stream;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::holder::Token;
-use crate::keeper::Background;
+use crate::keeper::{Background, Errand};
 use crate::timer;
 
 /// How long the store's operations may take.
@@ -240,14 +241,16 @@ impl Pool {
     }
 
     async fn dial(self: &Arc<Self>, channel: &Arc<str>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
-        let wire = Arc::default();
-        let (connection, driver, protocol) = self.greet(&wire, &runtime).await?;
+        let (wire, pulse) = (Arc::default(), Pulse::new(self.timeouts.operation));
+        let (connection, driver, protocol) = self.greet(&wire, &pulse, &runtime).await?;
         Ok(Arc::new(Link {
             connection,
             driver,
             server: self.server.clone(),
             runtime,
+            background: self.background.get().cloned(),
             timeout: self.timeouts.operation,
+            pulse,
             wire,
             learned: self.learned.clone(),
             notes: self.notes.clone(),
@@ -261,11 +264,12 @@ impl Pool {
     async fn greet(
         self: &Arc<Self>,
         wire: &Arc<Wire>,
+        pulse: &Arc<Pulse>,
         runtime: &Handle,
     ) -> Result<(MultiplexedConnection, AbortHandle, ProtocolVersion), StoreError> {
         let refused = |error: RedisError| Fault::read_greeting(&error, &self.server).into_error();
         let protocol = self.learned.protocol();
-        let error = match self.connect(protocol, wire, runtime).await? {
+        let error = match self.connect(protocol, wire, pulse, runtime).await? {
             Ok((connection, driver)) => {
                 if protocol.supports_resp3() {
                     self.learned.speaks_resp3();
@@ -281,7 +285,8 @@ impl Pool {
         if !protocol.supports_resp3() || !unknown && !hung_up {
             return Err(refused(error));
         }
-        let (connection, driver) = self.connect(ProtocolVersion::RESP2, wire, runtime).await?.map_err(refused)?;
+        let (connection, driver) =
+            self.connect(ProtocolVersion::RESP2, wire, pulse, runtime).await?.map_err(refused)?;
         if unknown {
             self.learned.speaks_resp2_only();
         }
@@ -294,6 +299,7 @@ impl Pool {
         self: &Arc<Self>,
         protocol: ProtocolVersion,
         wire: &Arc<Wire>,
+        pulse: &Arc<Pulse>,
         runtime: &Handle,
     ) -> Result<Result<(MultiplexedConnection, AbortHandle), RedisError>, StoreError> {
         let server = self.client.get_connection_info();
@@ -305,7 +311,7 @@ impl Pool {
         }
         let unheard = self.timeouts.operation.saturating_mul(4).min(Duration::from_secs(60 * 60));
         without_panic(async {
-            let stream = stream::connect(server.addr(), unheard, wire.asking.clone()).await?;
+            let stream = stream::connect(server.addr(), unheard, pulse.clone()).await?;
             let (connection, driver) = MultiplexedConnection::new_with_config(&user, stream, config).await?;
             Ok((connection, runtime.spawn(driver).abort_handle()))
         })
@@ -378,7 +384,10 @@ pub(super) struct Link {
     server: String,
     /// The runtime that drives it.
     pub(super) runtime: Handle,
+    /// Where the pulse beats: not where its beats are waited for, if there is any other place.
+    background: Option<Background>,
     timeout: Duration,
+    pulse: Arc<Pulse>,
     wire: Arc<Wire>,
     learned: Arc<Learned>,
     notes: Arc<Notes>,
@@ -439,7 +448,7 @@ impl Link {
             let subscribed = connection.subscribe(&*self.channel).await;
             subscribed.map(|()| Value::Okay).map_err(|error| self.fault(&error))
         });
-        self.in_time(answer, self.timeout).await.map(drop)
+        self.in_time(answer).await.map(drop)
     }
 
     /// There are no lines for us.
@@ -472,12 +481,13 @@ impl Link {
     /// Sends a command and waits for the answer, for as long as an operation may take.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Fault> {
         let answer = pin!(self.ask_patiently(command));
-        self.in_time(answer, self.timeout).await
+        self.in_time(answer).await
     }
 
     /// Runs a script: by its hash, and by its text where the server has forgotten it or is too old for its flags.
     pub(super) async fn run(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
-        self.run_within(script, command, self.timeout).await
+        let answer = pin!(self.run_patiently(script, command));
+        self.in_time(answer).await
     }
 
     /// As [`run`](Self::run), but answered `within` this time, or not more than an operation's.
@@ -487,32 +497,45 @@ impl Link {
         command: impl Fn(&mut Cmd),
         within: Duration,
     ) -> Result<Value, Fault> {
-        let answer = pin!(self.run_patiently(script, command));
-        self.in_time(answer, within.min(self.timeout)).await
+        let within = within.min(self.timeout);
+        let answer = timer::timeout(within, self.run_patiently(script, command)).map_err(Fault::Silent)?;
+        answer.await.unwrap_or_else(|_| Err(self.silence(within)))
+    }
+
+    /// What `answer` gives, for as long as an operation may take.
+    async fn in_time(
+        &self,
+        // Pinned by the caller: these futures are large, and are not to be moved.
+        answer: Pin<&mut impl Future<Output = Result<Value, Fault>>>,
+    ) -> Result<Value, Fault> {
+        let answer = self.pulse.in_time(answer, |beating| self.beat(beating));
+        answer.await.unwrap_or_else(|| Err(self.silence(self.timeout)))
+    }
+
+    fn beat(&self, beating: Beating) {
+        let beating = match &self.background {
+            Some(background) => background.run(Box::pin(beating.go_on())),
+            None => Err(Box::pin(beating.go_on()) as Errand),
+        };
+        if let Err(beating) = beating {
+            self.runtime.spawn(beating);
+        }
     }
 
     /// After a silence the connection is not used for anything new: what was sent stays in line before what its own
     /// clean-up sends, and everybody else dials anew.
-    async fn in_time(
-        &self,
-        answer: Pin<&mut impl Future<Output = Result<Value, Fault>>>,
-        within: Duration,
-    ) -> Result<Value, Fault> {
-        // Pinned by the caller: these futures are large, and are not to be moved into the timeout.
-        let answer = timer::timeout(within, answer).map_err(Fault::Silent)?;
-        answer.await.unwrap_or_else(|_| {
-            self.break_off();
-            Err(Fault::Silent(StoreError::new(
-                StoreErrorKind::Timeout,
-                format!("redis at {} did not answer within {within:?}", self.server),
-            )))
-        })
+    fn silence(&self, within: Duration) -> Fault {
+        self.break_off();
+        Fault::Silent(StoreError::new(
+            StoreErrorKind::Timeout,
+            format!("redis at {} did not answer within {within:?}", self.server),
+        ))
     }
 
     /// Sends a command and waits for the answer, or for the connection to break.
     pub(super) async fn ask_patiently(&self, command: &Cmd) -> Result<Value, Fault> {
         let mut connection = self.connection.clone();
-        let _asking = self.wire.ask();
+        let _asking = self.pulse.ask();
         match connection.send_packed_command(command).await.and_then(Value::extract_error) {
             Ok(value) => Ok(value),
             Err(error) => Err(self.fault(&error)),

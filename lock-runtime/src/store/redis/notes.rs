@@ -31,8 +31,6 @@ pub(super) struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     broken: AtomicBool,
-    /// How many requests wait for an answer on it.
-    pub(super) asking: Arc<AtomicUsize>,
 }
 
 /// A grant to somebody of whom nothing is known: the request for it was carried out after its own clean-up.
@@ -131,23 +129,8 @@ impl Call {
 }
 
 impl Wire {
-    /// A request waits for an answer, until what is returned is dropped.
-    pub(super) fn ask(&self) -> Asking<'_> {
-        self.asking.fetch_add(1, Ordering::Relaxed);
-        Asking(&self.asking)
-    }
-
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
-    }
-}
-
-/// A request under way.
-pub(super) struct Asking<'a>(&'a AtomicUsize);
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -16,19 +16,17 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::pulse::Pulse;
+
 /// Connects to `server`. What lies on a dead connection is given up after `unheard`.
-pub(super) async fn connect(
-    server: &ConnectionAddr,
-    unheard: Duration,
-    asking: Arc<AtomicUsize>,
-) -> io::Result<Gathering> {
+pub(super) async fn connect(server: &ConnectionAddr, unheard: Duration, pulse: Arc<Pulse>) -> io::Result<Gathering> {
     let bytes: Box<dyn Bytes> = match server {
         ConnectionAddr::Tcp(host, port) => Box::new(connect_tcp(host, *port, unheard).await?),
         #[cfg(unix)]
         ConnectionAddr::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "an address of an unknown kind")),
     };
-    Ok(Gathering::new(bytes, asking))
+    Ok(Gathering::new(bytes, pulse))
 }
 
 async fn connect_tcp(host: &str, port: u16, unheard: Duration) -> io::Result<TcpStream> {
@@ -87,8 +85,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
 /// end: for a round trip.)
 pub(super) struct Gathering {
     bytes: Box<dyn Bytes>,
-    /// How many requests wait for an answer, or are about to be sent.
-    asking: Arc<AtomicUsize>,
+    /// Knows how many requests are under way.
+    pulse: Arc<Pulse>,
     rear: Arc<Rear>,
     /// Whether it waits for more.
     gathers: bool,
@@ -100,10 +98,10 @@ pub(super) struct Gathering {
 const ENOUGH: usize = 1024;
 
 impl Gathering {
-    fn new(bytes: Box<dyn Bytes>, asking: Arc<AtomicUsize>) -> Self {
+    fn new(bytes: Box<dyn Bytes>, pulse: Arc<Pulse>) -> Self {
         let rear = Arc::<Rear>::default();
         let behind = tokio::spawn(come_behind(rear.clone())).abort_handle();
-        Self { bytes, asking, rear, gathers: false, behind }
+        Self { bytes, pulse, rear, gathers: false, behind }
     }
 }
 
@@ -144,7 +142,7 @@ async fn come_behind(rear: Arc<Rear>) {
 
 impl AsyncWrite for Gathering {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, text: &[u8]) -> Poll<io::Result<usize>> {
-        if text.len() < ENOUGH && self.asking.load(Ordering::Relaxed) > 1 {
+        if text.len() < ENOUGH && self.pulse.asking() > 1 {
             let before = self.rear.driver.lock().unwrap_or_else(PoisonError::into_inner).replace(cx.waker().clone());
             drop(before);
             // After the waker is there: whoever comes now finds it.
@@ -186,11 +184,12 @@ mod tests {
     #[tokio::test]
     async fn who_asks_alone_does_not_wait_and_others_wait_for_each_other() {
         let (bytes, mut other) = tokio::io::duplex(2 * ENOUGH);
-        let asking = Arc::new(AtomicUsize::new(1));
-        let mut stream = Gathering::new(Box::new(bytes), asking.clone());
+        let pulse = Pulse::new(Duration::from_secs(1));
+        let _alone = pulse.ask();
+        let mut stream = Gathering::new(Box::new(bytes), pulse.clone());
         let mut write = |text: &[u8]| pin!(&mut stream).poll_write(&mut Context::from_waker(Waker::noop()), text);
         assert!(matches!(write(b"alone"), Poll::Ready(Ok(5))));
-        asking.store(2, Ordering::Relaxed);
+        let _other = pulse.ask();
         assert!(write(b"both").is_pending() && write(b"both").is_pending());
         let enough = [b'.'; ENOUGH];
         assert!(matches!(write(&enough), Poll::Ready(Ok(ENOUGH))), "it is enough");
