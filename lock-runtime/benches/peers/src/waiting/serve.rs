@@ -139,7 +139,9 @@ async fn once(library: &impl Library, key: &str, hold: u64, from: u64) -> Value 
 }
 
 async fn wait(library: &impl Library, key: &str) -> u64 {
-    library.caller(key).await.locked(async { now() }).await
+    let mut caller = library.caller(key).await;
+    // In a task, as handlers are: who waits in `block_on` waits on a thread of its own, which has to be woken each time.
+    tokio::spawn(async move { caller.locked(async { now() }).await }).await.expect("a task that gets its lock")
 }
 
 /// A lock that is held until it is told to be given back.
