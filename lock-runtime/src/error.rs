@@ -267,6 +267,12 @@ pub enum SetupError {
         /// What is wrong with it.
         reason: Cow<'static, str>,
     },
+    /// A certificate or a key for encrypted connections cannot be used.
+    #[non_exhaustive]
+    Tls {
+        /// Which, and what is wrong with it.
+        reason: String,
+    },
     /// The store did not answer.
     #[non_exhaustive]
     Unreachable {
@@ -291,6 +297,7 @@ impl fmt::Display for SetupError {
                 "the address of the lock store cannot be used: {reason}; write it as \
                  `redis://[user:password@]host[:port][/database]`"
             ),
+            Self::Tls { reason } => write!(f, "the lock store cannot be connected to with TLS: {reason}"),
             Self::Unreachable { source } => write!(f, "the lock store cannot be reached: {source}"),
             Self::SelfTest { source } => write!(f, "the lock store failed the self-test: {source}"),
             Self::AlreadyInstalled => f.write_str(

@@ -109,8 +109,8 @@ impl LockManager {
         Self::builder(MemoryStore::new()).build()
     }
 
-    /// A manager of locks on the Redis server at `redis://[user:password@]host[:port][/database]`, which is asked for a
-    /// sign of life first, and then whether it may evict locks: if so, that is a warning in the log (`lock.eviction`), and not
+    /// A manager of locks on the Redis server at `redis://[user:password@]host[:port][/database]` (or one of the other forms
+    /// that [`RedisStore::open`](crate::store::redis::RedisStore::open) reads), which is asked for a sign of life first, and then whether it may evict locks: if so, that is a warning in the log (`lock.eviction`), and not
     /// an error. [`self_test`](LockManager::self_test) looks at everything else that can be wrong with it.
     ///
     /// # Errors

@@ -66,7 +66,9 @@ impl Answer {
             | LockError::ForeignKey { .. }
             | LockError::NoManager { .. }
             | LockError::Invalid { .. }
-            | LockError::Setup(SetupError::Address { .. } | SetupError::AlreadyInstalled) => (&MISTAKE, None),
+            | LockError::Setup(SetupError::Address { .. } | SetupError::Tls { .. } | SetupError::AlreadyInstalled) => {
+                (&MISTAKE, None)
+            }
         };
         Self { problem, retry_after }
     }

@@ -27,6 +27,6 @@ pub use log::Log;
 pub use process::{Process, is_running};
 pub use proxy::{Caught, Conduct, Proxy, Way, command};
 pub use replicas::{begin_to_follow, demote, info, is_linked, promote};
-pub use server::{RedisServer, ServerOptions};
+pub use server::{Certificates, RedisServer, ServerOptions};
 pub use sometimes::{Count, Sometimes};
 pub use wall_clock::WallClock;

@@ -27,6 +27,8 @@ const PORTS: Range<u16> = 20_000..30_000;
 pub struct RedisServer {
     options: ServerOptions,
     port: u16,
+    /// Where it listens for TLS, if it does.
+    tls_port: Option<u16>,
     process: Process,
     directory: TempDir,
 }
@@ -37,9 +39,28 @@ pub struct ServerOptions {
     password: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
+    certificates: Option<Certificates>,
+}
+
+/// What a server that speaks TLS has, in PEM form.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    /// Of the authority that its clients must have a certificate from, if they must have any.
+    pub clients: Option<String>,
+    /// The server's own,
+    pub server: String,
+    /// and its private key.
+    pub key: String,
 }
 
 impl ServerOptions {
+    /// Listens for TLS, too, on a port of its own.
+    #[must_use]
+    pub fn tls(mut self, certificates: Certificates) -> Self {
+        self.certificates = Some(certificates);
+        self
+    }
+
     /// Clients must log in with this password.
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
@@ -87,19 +108,33 @@ impl ServerOptions {
             let port = free_port();
             // A new one for each try: the supervisor of a server that ended has removed its own.
             let directory = tempfile::Builder::new().prefix("lock-tests-").tempdir().expect("a temporary directory");
-            let mut process = self.spawn(port, &directory);
+            let tls_port = self.certificates.is_some().then(|| free_port_after(port));
+            let mut process = self.spawn(port, tls_port, &directory);
             if let Ok(()) = self.wait_until_ready(port, &mut process, deadline) {
-                return RedisServer { options: self, port, process, directory };
+                return RedisServer { options: self, port, tls_port, process, directory };
             }
         }
     }
 
-    fn spawn(&self, port: u16, directory: &TempDir) -> Process {
+    fn spawn(&self, port: u16, tls_port: Option<u16>, directory: &TempDir) -> Process {
         let mut command = Command::new(program());
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(directory.path());
         command.args(["--save", "", "--appendonly", "no"]);
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
+        }
+        if let (Some(certificates), Some(port)) = (&self.certificates, tls_port) {
+            let mut file = |argument: &str, name: &str, text: &str| {
+                fs::write(directory.path().join(name), text).expect("write a certificate");
+                command.args([argument, name]);
+            };
+            file("--tls-cert-file", "server.pem", &certificates.server);
+            file("--tls-key-file", "server.key", &certificates.key);
+            // It wants to trust somebody, even if it asks nobody.
+            let clients = certificates.clients.as_ref();
+            file("--tls-ca-cert-file", "clients.pem", clients.unwrap_or(&certificates.server));
+            command.args(["--tls-auth-clients", if clients.is_some() { "yes" } else { "no" }]);
+            command.args(["--tls-port", &port.to_string()]);
         }
         command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -164,6 +199,17 @@ impl RedisServer {
         self.port
     }
 
+    /// Where the server listens for TLS, with the password if there is one.
+    ///
+    /// # Panics
+    ///
+    /// When it was started without [certificates](ServerOptions::tls).
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        let url = self.options.url(self.tls_port.expect("a server that speaks TLS"));
+        url.replacen("redis://", "rediss://", 1).replacen("127.0.0.1", "localhost", 1)
+    }
+
     /// The server's process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -219,7 +265,7 @@ impl RedisServer {
     pub fn restart(&mut self) {
         self.process.kill();
         fs::create_dir_all(self.directory.path()).expect("its directory again");
-        let mut process = self.options.spawn(self.port, &self.directory);
+        let mut process = self.options.spawn(self.port, self.tls_port, &self.directory);
         let ready = self.options.wait_until_ready(self.port, &mut process, Instant::now() + START);
         assert!(ready.is_ok(), "port {} was taken by another process", self.port);
         self.process = process;
@@ -236,8 +282,16 @@ struct PortTaken;
 
 /// A port on which nobody listens at this moment. The search starts anywhere, since many tests look at once.
 fn free_port() -> u16 {
+    free_port_from(RandomState::new().hash_one(std::process::id()))
+}
+
+/// Another one.
+fn free_port_after(port: u16) -> u16 {
+    free_port_from(u64::from(port - PORTS.start + 1))
+}
+
+fn free_port_from(start: u64) -> u16 {
     let ports = usize::from(PORTS.end - PORTS.start);
-    let start = RandomState::new().hash_one(std::process::id());
     let start = usize::try_from(start % 10_000).unwrap_or_default();
     let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     PORTS.cycle().skip(start).take(ports).find(free).expect("a free port")

@@ -11,13 +11,11 @@ const CANARY: &str = "canary";
 /// Turned red by: an error text with the address, or a part of it; one text for all mistakes.
 #[tokio::test]
 async fn a_bad_address_is_named_by_what_is_wrong() {
-    const TLS: &str = "TLS";
     const SCHEME: &str = "its scheme is not";
     const NONE: &str = "it has no scheme";
     const PARTS: &str = "its host, port or database cannot be read";
     for (address, wrong) in [
-        ("rediss://:canary@canary.example", TLS),
-        ("rediss://canary:canary@canary.example:6380/1", TLS),
+        ("rediss://:canary@canary.example:99999/", PARTS),
         ("http://canary:canary@canary.example", SCHEME),
         ("canary://canary.example", SCHEME),
         ("REDIS+canary://canary.example", SCHEME),

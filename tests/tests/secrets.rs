@@ -110,7 +110,7 @@ async fn addresses(seen: &Seen, server: &RedisServer) {
         format!("http://{PASSWORD}@127.0.0.1"),
         format!("{PASSWORD}@127.0.0.1:{port}"),
         format!("redis://:{PASSWORD}@[::1"),
-        format!("rediss://:{PASSWORD}@127.0.0.1:{port}/"),
+        format!("rediss://:{PASSWORD}@127.0.0.1:99999/"),
     ] {
         fails!(seen, LockManager::connect_lazy(&address), SetupError::Address { .. });
         fails!(seen, LockManager::connect(&address).await, SetupError::Address { .. });
@@ -122,6 +122,8 @@ async fn addresses(seen: &Seen, server: &RedisServer) {
         format!("redis://127.0.0.1:{port}/"),
         format!("redis://:{PASSWORD}@127.0.0.1:1/"),
         format!("redis://:{PASSWORD}@127.0.0.1:{port}/999"),
+        // Nobody who speaks TLS.
+        format!("rediss://:{PASSWORD}@127.0.0.1:{port}/"),
     ] {
         let locks = LockManager::connect_lazy(&address).expect("a good address");
         seen.debug(&locks);

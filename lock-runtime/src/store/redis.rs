@@ -5,6 +5,7 @@
 //!
 //! Those who wait stand in a line, which is a list beside the key: see `redis/handoff.rs`.
 
+mod address;
 mod checkup;
 mod cleanup;
 mod connection;
@@ -17,6 +18,8 @@ mod renewal;
 mod reply;
 mod script;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -25,14 +28,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, Cmd, RedisWrite, ToRedisArgs, Value};
+use redis::{Cmd, RedisWrite, ToRedisArgs, Value};
 
+use self::address::Address;
+pub use self::address::Credentials;
 use self::cleanup::Known;
-use self::connection::{Link, Pool, Timeouts};
+use self::connection::{Link, Pool, Settings, Timeouts};
 use self::handoff::InLine;
 use self::refusal::Acquire;
 use self::reply::Fault;
 use self::script::Script;
+#[cfg(feature = "tls")]
+pub use self::tls::Tls;
 use super::waiter::{LINE, Waiter};
 use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, join_all, millis};
 use crate::clock::{Moment, boottime};
@@ -59,35 +66,50 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store at `redis://[user:password@]host[:port][/database]`. Nothing is sent yet.
+    /// A store at `redis://[user:password@]host[:port][/database]`, with TLS at `rediss://…` (feature `tls`), or at a socket,
+    /// `unix:///path[?db=number&user=name&pass=password]`. Nothing is sent yet.
     ///
     /// # Errors
     ///
     /// [`SetupError::Address`] when the URL cannot be understood.
     pub fn open(url: &str) -> Result<Self, SetupError> {
-        let unusable = |reason: &'static str| SetupError::Address { reason: reason.into() };
-        // Never the URL itself: it may hold a password.
-        match url.split_once("://") {
-            Some(("redis" | "redis+unix" | "unix", _)) => {}
-            Some(("rediss", _)) => return Err(unusable("`rediss://` is TLS, which this version does not speak")),
-            Some(_) => return Err(unusable("its scheme is not `redis://`")),
-            None => return Err(unusable("it has no scheme")),
-        }
-        let client = Client::open(url).map_err(|_| unusable("its host, port or database cannot be read"))?;
         let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
-        Ok(Self { pool: Arc::new(Pool::new(client, timeouts)), pending: Outstanding::default() })
+        let pool = Pool::new(Settings { address: Address::read(url)?, timeouts });
+        Ok(Self { pool: Arc::new(pool), pending: Outstanding::default() })
+    }
+
+    /// Asks `provider` for user and password each time that a connection is made, in place of those in the URL: for passwords
+    /// that change. It may not block, and is asked on the runtime that connects.
+    ///
+    /// A server does not end connections because a password has changed. Whoever removes the user, or ends its connections
+    /// (`CLIENT KILL USER`), has us ask for the new one.
+    #[must_use]
+    pub fn credentials(self, provider: impl Fn() -> Credentials + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.address.identify(Arc::new(provider)))
+    }
+
+    /// Encrypts connections as `tls` says, also where the URL begins with `redis://`. Without this, `rediss://` trusts whom the
+    /// system trusts.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Tls`] when certificate and key do not belong together, or the system trusts nobody.
+    #[cfg(feature = "tls")]
+    pub fn tls(self, tls: Tls) -> Result<Self, SetupError> {
+        tls.config()?;
+        Ok(self.with(|settings| settings.address.encrypt(tls)))
     }
 
     /// How long one operation may take before it counts as unanswered; 1 s unless told.
     #[must_use]
     pub fn operation_timeout(self, timeout: Duration) -> Self {
-        self.with(|timeouts| timeouts.operation = timeout)
+        self.with(|settings| settings.timeouts.operation = timeout)
     }
 
     /// How long making a connection may take; 1 s unless told.
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.with(|timeouts| timeouts.connect = timeout)
+        self.with(|settings| settings.timeouts.connect = timeout)
     }
 
     /// Asks the server for a sign of life.
@@ -113,10 +135,10 @@ impl RedisStore {
         }
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
-        let mut timeouts = self.pool.timeouts;
-        change(&mut timeouts);
-        self.pool = Arc::new(self.pool.with_timeouts(timeouts));
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.pool.settings();
+        change(&mut settings);
+        self.pool = Arc::new(Pool::new(settings));
         self
     }
 

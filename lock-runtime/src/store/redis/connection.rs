@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, ProtocolVersion, PushInfo, RedisError, Value,
-};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, PushInfo, RedisError, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::AbortHandle;
 
+use super::address::Address;
 use super::handoff::give_back_ghost;
 use super::learned::Learned;
 use super::notes::{Notes, Wire};
@@ -29,6 +28,13 @@ use crate::holder::Token;
 use crate::keeper::{Background, Errand};
 use crate::timer;
 
+/// How a store's connections are made and used.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) address: Address,
+    pub(super) timeouts: Timeouts,
+}
+
 /// How long the store's operations may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
@@ -40,8 +46,7 @@ pub(super) struct Timeouts {
 
 /// The connections of one store.
 pub(super) struct Pool {
-    client: Client,
-    server: String,
+    address: Address,
     pub(super) timeouts: Timeouts,
     /// Of a few runtimes, mostly of one.
     slots: Mutex<Vec<(Id, Arc<Slot>)>>,
@@ -86,19 +91,10 @@ impl Slot {
 }
 
 impl Pool {
-    pub(super) fn new(client: Client, timeouts: Timeouts) -> Self {
-        let server = match client.get_connection_info().addr() {
-            // Never the URL: it may hold a password.
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                format!("{host}:{port}")
-            }
-            ConnectionAddr::Unix(path) => path.display().to_string(),
-            _ => "an address of an unknown kind".to_owned(),
-        };
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
-            client,
-            server,
-            timeouts,
+            address: settings.address,
+            timeouts: settings.timeouts,
             slots: Mutex::default(),
             background: OnceLock::new(),
             learned: Arc::default(),
@@ -106,9 +102,9 @@ impl Pool {
         }
     }
 
-    /// A pool without connections yet, of the same server.
-    pub(super) fn with_timeouts(&self, timeouts: Timeouts) -> Self {
-        Self::new(self.client.clone(), timeouts)
+    /// What a pool of the same server would be made of.
+    pub(super) fn settings(&self) -> Settings {
+        Settings { address: self.address.clone(), timeouts: self.timeouts }
     }
 
     /// The first manager that is built on the store lends its keeper. (Another one's would do as well.)
@@ -122,7 +118,7 @@ impl Pool {
 
     /// The server's address, for people to read.
     pub(super) fn server(&self) -> &str {
-        &self.server
+        self.address.name()
     }
 
     /// The connection of the current runtime, dialled if there is none that works.
@@ -224,7 +220,7 @@ impl Pool {
     }
 
     fn not_in_time(&self, limit: Duration) -> StoreError {
-        let text = format!("redis at {} could not be connected to within {limit:?}", self.server);
+        let text = format!("redis at {} could not be connected to within {limit:?}", self.server());
         StoreError::new(StoreErrorKind::Timeout, text)
     }
 
@@ -246,7 +242,7 @@ impl Pool {
         Ok(Arc::new(Link {
             connection,
             driver,
-            server: self.server.clone(),
+            server: self.server().to_owned(),
             runtime,
             background: self.background.get().cloned(),
             timeout: self.timeouts.operation,
@@ -267,7 +263,7 @@ impl Pool {
         pulse: &Arc<Pulse>,
         runtime: &Handle,
     ) -> Result<(MultiplexedConnection, AbortHandle, ProtocolVersion), StoreError> {
-        let refused = |error: RedisError| Fault::read_greeting(&error, &self.server).into_error();
+        let refused = |error: RedisError| Fault::read_greeting(&error, self.server()).into_error();
         let protocol = self.learned.protocol();
         let error = match self.connect(protocol, wire, pulse, runtime).await? {
             Ok((connection, driver)) => {
@@ -278,7 +274,7 @@ impl Pool {
             }
             Err(error) => error,
         };
-        let unknown = is_protocol_unknown(&error, &self.server);
+        let unknown = is_protocol_unknown(&error, self.server());
         // Something between us and the server may hang up on what it does not know.
         let hung_up =
             error.is_connection_dropped() && !error.is_connection_refusal() && !self.learned.has_spoken_resp3();
@@ -291,7 +287,7 @@ impl Pool {
             self.learned.speaks_resp2_only();
         }
         self.learned
-            .tell(&self.server, &"it does not speak RESP3, the protocol in which a server can call its clients");
+            .tell(self.server(), &"it does not speak RESP3, the protocol in which a server can call its clients");
         Ok((connection, driver, ProtocolVersion::RESP2))
     }
 
@@ -302,8 +298,7 @@ impl Pool {
         pulse: &Arc<Pulse>,
         runtime: &Handle,
     ) -> Result<Result<(MultiplexedConnection, AbortHandle), RedisError>, StoreError> {
-        let server = self.client.get_connection_info();
-        let user = server.redis_settings().clone().set_protocol(protocol);
+        let user = self.address.user().set_protocol(protocol);
         // We keep the time: a timeout of the client's own would tell us less.
         let mut config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         if protocol.supports_resp3() {
@@ -311,7 +306,7 @@ impl Pool {
         }
         let unheard = self.timeouts.operation.saturating_mul(4).min(Duration::from_secs(60 * 60));
         without_panic(async {
-            let stream = stream::connect(server.addr(), unheard, pulse.clone()).await?;
+            let stream = stream::connect(&self.address, unheard, pulse.clone()).await?;
             let (connection, driver) = MultiplexedConnection::new_with_config(&user, stream, config).await?;
             Ok((connection, runtime.spawn(driver).abort_handle()))
         })
@@ -614,16 +609,4 @@ async fn without_panic<T>(future: impl Future<Output = T>) -> Result<T, StoreErr
 /// Locks a mutex. No code that can panic runs under these, so a poisoned one still holds whole data.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_server_is_named_without_credentials() {
-        let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
-        let pool = Pool::new(Client::open("redis://user:s3cret@db.example:6380/3").expect("a good URL"), timeouts);
-        assert_eq!(pool.server(), "db.example:6380");
-    }
 }

@@ -1,5 +1,7 @@
 //! What a server's answers mean for a lock.
 
+use std::error::Error as _;
+
 use redis::{RedisError, Value};
 
 use super::refusal::{Acquire, Refusal, Release, Renew, unwrapped};
@@ -39,7 +41,9 @@ impl Fault {
                 (StoreErrorKind::Connection, "refuses connections; is it running?".to_owned())
             }
             _ if error.is_unrecoverable_error() || error.is_io_error() => {
-                (StoreErrorKind::Connection, format!("cannot be reached: {}", error.category()))
+                // What the system says of it, or TLS, where they do.
+                let why = error.source().map_or_else(|| error.category().to_owned(), ToString::to_string);
+                (StoreErrorKind::Connection, format!("cannot be reached: {why}"))
             }
             _ => (StoreErrorKind::Protocol, format!("answered something unknown: {}", error.category())),
         };

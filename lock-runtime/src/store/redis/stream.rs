@@ -16,17 +16,33 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::address::Address;
 use super::pulse::Pulse;
 
-/// Connects to `server`. What lies on a dead connection is given up after `unheard`.
-pub(super) async fn connect(server: &ConnectionAddr, unheard: Duration, pulse: Arc<Pulse>) -> io::Result<Gathering> {
-    let bytes: Box<dyn Bytes> = match server {
-        ConnectionAddr::Tcp(host, port) => Box::new(connect_tcp(host, *port, unheard).await?),
+/// Connects to the server at `address`. What lies on a dead connection is given up after `unheard`.
+pub(super) async fn connect(address: &Address, unheard: Duration, pulse: Arc<Pulse>) -> io::Result<Gathering> {
+    let bytes: Box<dyn Bytes> = match address.server() {
+        ConnectionAddr::Tcp(host, port) => encrypted(address, host, connect_tcp(host, *port, unheard).await?).await?,
         #[cfg(unix)]
         ConnectionAddr::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "an address of an unknown kind")),
     };
     Ok(Gathering::new(bytes, pulse))
+}
+
+/// Where it is to be, and can be.
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(clippy::unused_async, reason = "it waits for the other side where there is TLS")
+)]
+async fn encrypted(address: &Address, host: &str, stream: TcpStream) -> io::Result<Box<dyn Bytes>> {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = address.tls() {
+        return Ok(Box::new(tls.wrap(host, stream).await?));
+    }
+    #[cfg(not(feature = "tls"))]
+    let _ = (address, host);
+    Ok(Box::new(stream))
 }
 
 async fn connect_tcp(host: &str, port: u16, unheard: Duration) -> io::Result<TcpStream> {
