@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use redis::ConnectionAddr;
@@ -169,9 +169,9 @@ impl AsyncWrite for Gathering {
                 return Poll::Pending;
             }
         }
-        let written = ready!(pin!(&mut self.bytes).poll_write(cx, text));
+        // Before the socket says that it is full: when there is room, this begins anew.
         self.gathers = false;
-        Poll::Ready(written)
+        pin!(&mut self.bytes).poll_write(cx, text)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -196,6 +196,28 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+
+    /// Promise: a request that was to leave and found the socket full leaves when there is room.
+    ///
+    /// Turned red by: going on to wait for others, of whom the last one has come already.
+    #[tokio::test]
+    async fn who_finds_the_socket_full_is_not_forgotten() {
+        let (bytes, mut other) = tokio::io::duplex(8);
+        let pulse = Pulse::new(Duration::from_secs(1));
+        let mut stream = Gathering::new(Box::new(bytes), pulse.clone());
+        let _several = [pulse.ask(), pulse.ask()];
+        let written = poll_fn(|cx| pin!(&mut stream).poll_write(cx, b"12345678")).await;
+        assert_eq!(written.expect("the other end is there"), 8);
+        let writing = tokio::spawn(async move { poll_fn(|cx| pin!(&mut stream).poll_write(cx, b"9")).await });
+        // Until it has been behind everybody, and found the socket full.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let mut first = [0; 8];
+        other.read_exact(&mut first).await.expect("what was written");
+        let written = tokio::time::timeout(Duration::from_secs(5), writing).await.expect("there is room");
+        assert_eq!(written.expect("no panic").expect("written"), 1);
+    }
 
     #[tokio::test]
     async fn who_asks_alone_does_not_wait_and_others_wait_for_each_other() {
