@@ -210,7 +210,8 @@ impl LockGuard {
     ///
     /// As [`extend`](LockGuard::extend), and [`LockError::Invalid`] for a lock that is
     /// [renewed](crate::LockRequest::renew), whose time is not left to anybody. After [`LockError::Unavailable`] the lock counts as shortened for good, and cannot be
-    /// extended past that again: the request may still be executed, at any later time.
+    /// extended past that again: the request may still be executed, at any later time. For that reason it is not repeated, either,
+    /// when an idle connection turns out to be dead.
     ///
     /// # Cancellation
     ///
@@ -356,7 +357,7 @@ impl LockGuard {
     fn abandon(&self) {
         // The line learns of it when it is done: the next in it would only find the lock busy before.
         let place = self.place().take();
-        let claim = self.hold.kept_claim().map_or_else(|| self.hold.claim().clone(), |kept| *kept);
+        let claim = self.hold.claim_to_leave();
         self.hold.shared().store.abandon(claim, Done::then(move || drop(place)));
     }
 

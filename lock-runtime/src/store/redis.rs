@@ -259,7 +259,11 @@ impl Store for RedisStore {
                 write_keys(command, claim);
                 command.arg(millis(ttl)).arg(how);
             });
-            Ok(answer.await?.0 == 1)
+            match (answer.await?, extension) {
+                // The first request may still be carried out, and cut short what was believed since.
+                ((1, Some(error)), Extension::Exactly) => Err(error),
+                ((answer, _), _) => Ok(answer == 1),
+            }
         })
     }
 
