@@ -126,6 +126,11 @@ impl Hold {
         Some(claim)
     }
 
+    /// The claim as it is given back, of one's own: kept for as long as it has to be.
+    pub(crate) fn claim_to_leave(&self) -> Claim {
+        self.kept_claim().map_or_else(|| self.claim.clone(), |kept| *kept)
+    }
+
     /// The lease, which stood like this `before` its holder was done with it, for somebody else of this process. `None`: it is to
     /// be given back to the store.
     pub(crate) fn leave(self: &Arc<Self>, before: Standing) -> Option<Leaving> {
@@ -271,7 +276,7 @@ impl Hold {
             if cause == LostCause::Gone && self.claim.keys.len() > 1 {
                 // Some of the keys may still be there: a part of the lock is no lock, and whoever holds the guard may not look
                 // at it for long.
-                let claim = self.kept_claim().map_or_else(|| self.claim.clone(), |kept| *kept);
+                let claim = self.claim_to_leave();
                 self.shared.store.abandon(claim, Done::nothing());
             }
             self.ended.notify_waiters();

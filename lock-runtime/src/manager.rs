@@ -234,7 +234,7 @@ impl LockManager {
             // held by hand, has it taken.
             if !within(Duration::from_secs(1).min(*shutdown_grace), guards.none()).await {
                 for hold in holds {
-                    store.abandon(hold.claim().clone(), Done::nothing());
+                    store.abandon(hold.claim_to_leave(), Done::nothing());
                 }
             }
         }

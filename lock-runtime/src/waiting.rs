@@ -102,6 +102,8 @@ impl Asking {
                 Here::Free => {}
                 Here::Over => return Box::pin(self.last_word()).await,
                 Here::Lapsed => {
+                    // A grant that comes while we queue up again would be heard by nobody.
+                    turn.waiter = None;
                     let Some(again) = self.turn(&want, patience.in_line_until).await? else {
                         return Box::pin(self.last_word()).await;
                     };

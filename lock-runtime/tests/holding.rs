@@ -402,6 +402,22 @@ async fn a_shutdown_keeps_nothing_that_nobody_was_given() {
     assert_eq!(store.store.get("k"), None);
 }
 
+/// Promise: a shutdown that takes a lock away from a guard which is held on to keeps the key for as long as any other end would.
+///
+/// Turned red by: a shutdown that gives back the claim as it is while it is held.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_keeps_to_the_shortest_hold() {
+    let store = MemoryStore::new();
+    let locks = LockManager::builder(store.clone()).shutdown_grace(100 * MILLISECOND).build();
+    let guard = locks.lock("k").ttl(MINUTE).min_hold(MINUTE / 2).acquire().await.expect("the lock");
+    let value = store.get("k");
+    locks.shutdown().await;
+    assert!(store.get("k").is_some() && store.get("k") != value, "kept, and ours no more");
+    let left = store.time_left("k").expect("until its time is over");
+    assert!(left <= MINUTE / 2 && left > MINUTE / 3, "{left:?}");
+    drop(guard);
+}
+
 /// Promise: the memory of a store grows with the locks that are held at the same time, not with all that ever were.
 ///
 /// Turned red by: leaving what has expired until its key is asked for again.
