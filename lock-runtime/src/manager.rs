@@ -142,6 +142,33 @@ impl LockManager {
         Ok(Self::builder(crate::store::redis::RedisStore::open(url)?).build())
     }
 
+    /// A manager of locks on a majority of the independent Redis servers at `urls`:
+    /// [`Redlock`](crate::store::redlock::Redlock), which says what is different there. All servers are asked for a sign of life
+    /// first, of which a majority has to give one, and who they are: with one that is listed twice, or one of a cluster, they are
+    /// not independent. (A user without permission for `INFO` is not told.)
+    ///
+    /// ```no_run
+    /// # async fn connect() -> Result<(), lock_runtime::SetupError> {
+    /// use lock_runtime::LockManager;
+    ///
+    /// let locks = LockManager::redlock(["redis://a.example", "redis://b.example", "redis://c.example"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] when a URL cannot be understood, there is none, or two are not independent;
+    /// [`SetupError::Unreachable`] when no majority answers within two seconds, with what each of the others said.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe to drop.
+    #[cfg(all(feature = "redis", feature = "redlock"))]
+    pub async fn redlock(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, SetupError> {
+        Ok(Self::builder(crate::store::redlock::servers::connect(urls).await?).build())
+    }
+
     /// Builds a manager of locks in `store`, where the defaults do not fit.
     pub fn builder(store: impl Store) -> LockManagerBuilder {
         LockManagerBuilder {

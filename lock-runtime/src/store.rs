@@ -1,7 +1,7 @@
 //! Where locks live: the trait of all stores, and what is said between a store and its callers.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,6 +20,8 @@ use self::waiter::Waiter;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "redlock")]
+pub mod redlock;
 pub mod waiter;
 
 /// The future of one store operation.
@@ -98,6 +100,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// known or the claim has ended by itself. `done` runs when that is settled. Called from `Drop`, from any thread:
     /// it must not block or panic.
     fn abandon(&self, claim: Claim, done: Done);
+
+    /// Has the counter of `claim`'s fencing tokens be at least `fence`, if the claim is still ours; never lowers it. `false`: it is
+    /// not ours any more, and nothing was done. For stores over several others, which have their claims' tokens from all of them.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say, or does not know how: as it is unless a store says otherwise.
+    fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {
+        let _ = (claim, fence);
+        let text = "the store cannot be told of the fencing tokens of others";
+        Box::pin(ready(Err(StoreError::new(StoreErrorKind::Protocol, text))))
+    }
 
     /// Waits until all clean-ups that were begun are settled.
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -204,6 +218,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn abandon(&self, claim: Claim, done: Done) {
         (**self).abandon(claim, done);
+    }
+
+    fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {
+        (**self).raise_fence(claim, fence)
     }
 
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

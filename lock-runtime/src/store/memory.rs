@@ -222,6 +222,18 @@ impl Store for MemoryStore {
         drop(done);
     }
 
+    fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let locks = self.live(claim);
+            let owned = Self::owns(&locks, claim);
+            if owned {
+                let mut last = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = fence.max(*last);
+            }
+            Ok(owned)
+        })
+    }
+
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))
     }

@@ -32,6 +32,8 @@ use redis::{Cmd, RedisWrite, ToRedisArgs, Value};
 
 use self::address::Address;
 pub use self::address::Credentials;
+#[cfg(feature = "redlock")]
+pub(crate) use self::checkup::Identity;
 use self::cleanup::Known;
 use self::connection::{Link, Pool, Settings, Timeouts};
 use self::handoff::InLine;
@@ -133,6 +135,12 @@ impl RedisStore {
         if let Ok(link) = self.pool.link().await {
             checkup::warn_of_eviction(&link).await;
         }
+    }
+
+    /// Asks the server who it is; `None` if it does not say.
+    #[cfg(feature = "redlock")]
+    pub(crate) async fn identify(&self) -> Result<Option<Identity>, StoreError> {
+        checkup::identify(&*self.pool.link().await?).await
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -325,6 +333,21 @@ impl Store for RedisStore {
         self.pool.attach(background);
     }
 
+    fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let Some(counter) = &claim.fence else {
+                let text = "a claim that asks for no fencing token has no counter to be raised";
+                return Err(StoreError::new(StoreErrorKind::Protocol, text));
+            };
+            // May be carried out twice, or late: it never lowers the counter.
+            let answer = self.number(&script::LIFT, |command| write_lift(command, claim, Some(counter), fence)).await;
+            match answer?.0 {
+                3 => Err(Fault::unusable_counter(counter, self.pool.server()).into_error()),
+                answer => Ok(answer == 1),
+            }
+        })
+    }
+
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.pending.none())
     }
@@ -433,6 +456,12 @@ async fn with_line_or_plain(
 /// The arguments that every script begins with: the keys, and the value that proves them ours.
 fn write_keys(command: &mut Cmd, claim: &Claim) {
     write_value(command, claim, claim.keys.iter());
+}
+
+/// What the script that raises the counter of fencing tokens is told.
+fn write_lift(command: &mut Cmd, claim: &Claim, counter: Option<&LockKey>, fence: i64) {
+    write_value(command, claim, claim.keys.iter().chain(counter));
+    command.arg(fence);
 }
 
 /// What the script that gives a claim back is told: each key with its line, and the entries that leave it.

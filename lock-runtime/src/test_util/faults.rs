@@ -23,6 +23,8 @@ pub enum Operation {
     Remaining,
     /// [`Store::release`]
     Release,
+    /// [`Store::raise_fence`]
+    RaiseFence,
 }
 
 /// A store in front of another. What is told to one clone is told to all.
@@ -144,6 +146,10 @@ impl<S: Store> Store for Faults<S> {
 
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         self.through(Operation::Remaining, self.store.remaining(claim))
+    }
+
+    fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {
+        self.through(Operation::RaiseFence, self.store.raise_fence(claim, fence))
     }
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {

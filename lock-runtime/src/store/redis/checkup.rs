@@ -100,18 +100,44 @@ fn write_key_and_value(command: &mut Cmd, probe: &Claim) {
 /// Warns if the server may remove locks to make room. Best effort: where it does not say, because it is no Redis or because
 /// the user may not ask, nothing is said.
 pub(super) async fn warn_of_eviction(link: &Link) {
-    let mut command = connection::command("INFO", 0);
-    command.arg("memory");
-    // In one form by the one protocol, in the other by the other.
-    let info = match link.ask(&command).await {
-        Ok(Value::BulkString(info)) => String::from_utf8_lossy(&info).into_owned(),
-        Ok(Value::VerbatimString { text, .. }) => text,
-        _ => return,
-    };
-    let figure = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    if let Some(policy) = figure("maxmemory_policy").filter(|policy| *policy != "noeviction") {
-        telemetry::evicting(link.server(), policy, figure("maxmemory").is_some_and(|limit| limit != "0"));
+    let Ok(Some(info)) = info(link, "memory").await else { return };
+    if let Some(policy) = figure(&info, "maxmemory_policy").filter(|policy| *policy != "noeviction") {
+        telemetry::evicting(link.server(), policy, figure(&info, "maxmemory").is_some_and(|limit| limit != "0"));
     }
+}
+
+/// Which server it is, of all that there are.
+#[cfg(feature = "redlock")]
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// Of its process.
+    pub(crate) run_id: String,
+    pub(crate) is_of_a_cluster: bool,
+}
+
+/// Asks the server who it is. `None`: it does not say, because it is no Redis or because the user may not ask.
+#[cfg(feature = "redlock")]
+pub(super) async fn identify(link: &Link) -> Result<Option<Identity>, StoreError> {
+    let Some(info) = info(link, "server").await.map_err(Fault::into_error)? else { return Ok(None) };
+    let Some(run_id) = figure(&info, "run_id").map(str::to_owned) else { return Ok(None) };
+    Ok(Some(Identity { run_id, is_of_a_cluster: figure(&info, "redis_mode") == Some("cluster") }))
+}
+
+/// What the server says of `section`. `None`: it refuses to.
+async fn info(link: &Link, section: &str) -> Result<Option<String>, Fault> {
+    let mut command = connection::command("INFO", 0);
+    command.arg(section);
+    // In one form by the one protocol, in the other by the other.
+    match link.ask(&command).await {
+        Ok(Value::BulkString(info)) => Ok(Some(String::from_utf8_lossy(&info).into_owned())),
+        Ok(Value::VerbatimString { text, .. }) => Ok(Some(text)),
+        Ok(_) | Err(Fault::Answered { .. }) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn figure<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 /// Runs every command and every script on the key `probe`, and names all that fail.

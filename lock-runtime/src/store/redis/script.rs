@@ -68,6 +68,8 @@ scripts! {
         let more = claim.ttl_millis() + 1000;
         command.arg(1).arg(claim.keys[0].as_str()).arg(1).arg(ValueOf(claim)).arg(more);
     };
+    /// Compare and raise the counter of fencing tokens.
+    LIFT = "lift", Keeping, |command, claim| super::write_lift(command, claim, claim.fence.as_ref(), 1);
     /// Compare and read the expiry.
     REMAINING = "remaining", Keeping, write_keys;
     /// Compare and replace, for a while.

@@ -1,0 +1,160 @@
+//! What the answers of the nodes come to.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::ballot::Vote;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::store::Attempt;
+
+/// What an acquisition came to.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// A quorum has given it to us.
+    Ours,
+    /// It cannot any more: somebody else has it, or nobody.
+    Not(Attempt),
+    /// As before, because of nodes that failed.
+    Failed(StoreError),
+}
+
+/// What an acquisition has come to, as soon as the rest cannot change it.
+pub(super) fn of_acquisition(votes: &[Vote<Attempt>], quorum: usize) -> Option<Taken> {
+    let count = |is: fn(&Vote<Attempt>) -> bool| votes.iter().filter(|vote| is(vote)).count();
+    let ours = count(|vote| matches!(vote.answer(), Some(Attempt::Acquired { .. })));
+    if ours >= quorum {
+        return Some(Taken::Ours);
+    }
+    let open = count(|vote| matches!(vote, Vote::Open));
+    if ours + open >= quorum {
+        return None;
+    }
+    let minority = votes.len() - quorum;
+    let foreign = count(|vote| matches!(vote.answer(), Some(Attempt::Foreign { .. })));
+    let busy = count(|vote| matches!(vote.answer(), Some(Attempt::Busy { .. })));
+    let failed = count(|vote| matches!(vote, Vote::Cast(Err(_))));
+    if foreign > minority {
+        let key = votes.iter().find_map(|vote| match vote.answer() {
+            Some(Attempt::Foreign { key }) => Some(key.clone()),
+            _ => None,
+        });
+        return key.map(|key| Taken::Not(Attempt::foreign(key)));
+    }
+    if busy + foreign > minority || failed == 0 {
+        return Some(Taken::Not(busiest(votes, quorum)));
+    }
+    Some(Taken::Failed(failure(votes, "no majority of the nodes gave the lock")))
+}
+
+/// Who is in the way, if it is somebody who has a quorum; after a split vote, it is nobody.
+fn busiest(votes: &[Vote<Attempt>], quorum: usize) -> Attempt {
+    let busy = || {
+        votes.iter().filter_map(|vote| match vote.answer() {
+            Some(Attempt::Busy { value, remaining, key }) => Some((value, remaining, key)),
+            _ => None,
+        })
+    };
+    let same = |one: &Option<String>| busy().filter(|(value, ..)| *value == one).count();
+    let Some((value, _, key)) = busy().max_by_key(|(value, ..)| same(value)) else { return Attempt::busy(None, None) };
+    // Votes that were not waited for any more may be for the same one.
+    let open = votes.iter().filter(|vote| matches!(vote, Vote::Open)).count();
+    if same(value) + open < quorum {
+        return Attempt::busy(None, None);
+    }
+    let mut times: Vec<Duration> = busy().filter(|(v, ..)| *v == value).filter_map(|(_, left, _)| *left).collect();
+    times.sort_unstable();
+    // When so many of its nodes are free that it has no quorum any more.
+    let remaining = times.get((times.len() + open).saturating_sub(quorum).min(times.len().saturating_sub(1))).copied();
+    Attempt::Busy { value: value.clone(), remaining, key: key.clone() }
+}
+
+/// The error of nodes that failed: which they are, and what each of them said.
+pub(super) fn failure<T>(votes: &[Vote<T>], what: &str) -> StoreError {
+    let mut kinds = Vec::new();
+    let mut text = what.to_owned();
+    for (node, vote) in votes.iter().enumerate() {
+        if let Vote::Cast(Err(error)) = vote {
+            kinds.push(error);
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "; node {} of {}: {error}", node + 1, votes.len());
+        }
+    }
+    // What passes by itself may do so on enough of them.
+    let kind = kinds.iter().find(|error| error.is_transient()).or(kinds.first()).map(|error| error.kind());
+    StoreError::new(kind.unwrap_or(StoreErrorKind::Protocol), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+
+    fn votes(said: &str) -> Vec<Vote<Attempt>> {
+        let vote = |said: char| match said {
+            'y' => Vote::Cast(Ok(Attempt::acquired(Moment::default()))),
+            'f' => Vote::Cast(Ok(Attempt::foreign("k".into()))),
+            'x' => Vote::Cast(Err(StoreError::new(StoreErrorKind::Connection, "it is down"))),
+            'd' => Vote::Cast(Err(StoreError::new(StoreErrorKind::Denied, "it is denied"))),
+            '.' => Vote::Open,
+            // Different holders, by letters; of each, one second more than of the one before.
+            holder => Vote::Cast(Ok(Attempt::busy(Some(holder.to_string()), None))),
+        };
+        let mut votes: Vec<_> = said.chars().map(vote).collect();
+        for (n, vote) in votes.iter_mut().enumerate() {
+            if let Vote::Cast(Ok(Attempt::Busy { remaining, .. })) = vote {
+                *remaining = Some(Duration::from_secs(1 + u64::try_from(n).expect("few")));
+            }
+        }
+        votes
+    }
+
+    fn shown(said: &str) -> String {
+        match of_acquisition(&votes(said), said.len() / 2 + 1) {
+            None => "open".to_owned(),
+            Some(Taken::Ours) => "ours".to_owned(),
+            Some(Taken::Failed(error)) => format!("{:?}", error.kind()),
+            Some(Taken::Not(Attempt::Busy { value, remaining, .. })) => {
+                format!("{} {}", value.unwrap_or_default(), remaining.map_or(0, |left| left.as_secs()))
+            }
+            Some(Taken::Not(other)) => format!("{other:?}").chars().take(7).collect(),
+        }
+    }
+
+    /// Promise: what is said of a lock that was not got is what decided it: another holder, with the time until it has no quorum
+    /// any more; nobody, after a split vote; nodes that failed, where it might have been ours with them.
+    ///
+    /// Turned red by: the first answer that is no; an error because one node is down.
+    #[test]
+    fn what_decided_it_is_told() {
+        for (said, outcome) in [
+            ("y", "ours"),
+            ("a", "a 1"),
+            ("yy.", "ours"),
+            ("y..", "open"),
+            ("yxx", "Connection"),
+            ("xaa", "a 2"),
+            ("xa.", "Connection"),
+            ("a..", "open"),
+            ("xax", "Connection"),
+            ("aaa", "a 2"),
+            ("aaaaa", "a 3"),
+            ("aaa..", "a 3"),
+            ("yyaa", " 0"),
+            ("yyab", " 0"),
+            ("aabb", " 0"),
+            ("yaaa", "a 2"),
+            ("ffy", "Foreign"),
+            ("fay", " 0"),
+            ("ddy", "Denied"),
+            ("dxy", "Connection"),
+        ] {
+            assert_eq!(shown(said), outcome, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_nodes() {
+        let error = failure(&votes("yxd"), "nothing");
+        assert_eq!(error.to_string(), "nothing; node 2 of 3: it is down; node 3 of 3: it is denied");
+    }
+}
