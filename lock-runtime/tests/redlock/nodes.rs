@@ -1,11 +1,15 @@
 //! Nodes in memory, each with faults of its own.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lock_runtime::LockManager;
 use lock_runtime::store::memory::MemoryStore;
 use lock_runtime::store::redlock::Redlock;
+use lock_runtime::store::{Attempt, Claim, Done, Extension, Store, StoreFuture};
 use lock_runtime::test_util::Faults;
+use lock_runtime::{LockManager, Moment, StoreError};
 
 /// Several stores in memory, and a door before each of them.
 pub(crate) struct Nodes {
@@ -57,5 +61,95 @@ impl Nodes {
         let mut left: Vec<_> = self.memories.iter().filter_map(|node| node.time_left(key)).collect();
         left.sort_unstable();
         left.into_iter().rev().nth(self.quorum() - 1)
+    }
+}
+
+/// A node that carries out what it is asked, and answers late, or not while it is told not to. As stores do, it takes back a claim whose
+/// question is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Deaf {
+    memory: MemoryStore,
+    silent: Arc<AtomicBool>,
+    late: Duration,
+}
+
+impl Deaf {
+    pub(crate) fn new(memory: MemoryStore) -> Self {
+        Self { memory, silent: Arc::default(), late: Duration::ZERO }
+    }
+
+    /// Answers so much later than it does what it is asked.
+    pub(crate) fn late(memory: MemoryStore, late: Duration) -> Self {
+        Self { late, ..Self::new(memory) }
+    }
+
+    pub(crate) fn hear(&self, hears: bool) {
+        self.silent.store(!hears, Ordering::SeqCst);
+    }
+
+    async fn answer<T>(&self, answer: StoreFuture<'_, T>) -> Result<T, StoreError> {
+        let answer = answer.await;
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if !self.late.is_zero() {
+            tokio::time::sleep(self.late).await;
+        }
+        answer
+    }
+}
+
+impl Store for Deaf {
+    fn now(&self) -> Moment {
+        self.memory.now()
+    }
+
+    fn fences(&self) -> bool {
+        true
+    }
+
+    fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
+        struct Behind<'a>(&'a MemoryStore, Option<&'a Claim>);
+        impl Drop for Behind<'_> {
+            fn drop(&mut self) {
+                if let Some(claim) = self.1 {
+                    self.0.abandon(claim.clone(), Done::nothing());
+                }
+            }
+        }
+        Box::pin(async move {
+            let mut behind = Behind(&self.memory, Some(claim));
+            let answer = self.answer(self.memory.acquire(claim)).await;
+            behind.1 = None;
+            answer
+        })
+    }
+
+    fn extend<'a>(&'a self, claim: &'a Claim, ttl: Duration, extension: Extension) -> StoreFuture<'a, bool> {
+        Box::pin(self.answer(self.memory.extend(claim, ttl, extension)))
+    }
+
+    fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
+        Box::pin(self.answer(self.memory.remaining(claim)))
+    }
+
+    fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
+        Box::pin(self.answer(self.memory.release(claim)))
+    }
+
+    fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {
+        Box::pin(self.answer(self.memory.raise_fence(claim, fence)))
+    }
+
+    fn abandon(&self, claim: Claim, done: Done) {
+        self.memory.abandon(claim, done);
+    }
+
+    fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.memory.drain()
+    }
+
+    fn is_remote(&self) -> bool {
+        false
     }
 }

@@ -33,6 +33,13 @@ impl<T> Vote<T> {
     }
 }
 
+/// Whether a node is asked.
+pub(super) enum Asked<T> {
+    Now(Answer<T>),
+    /// It is not, and counts as having said this.
+    Not(Result<T, StoreError>),
+}
+
 /// Which way a question goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -53,12 +60,12 @@ pub(super) struct Ballot<T> {
 }
 
 impl<T> Ballot<T> {
-    /// Puts the question to the nodes from which `ask` has an answer to come.
-    pub(super) fn new(health: &Arc<Health>, asked: impl Iterator<Item = Result<Answer<T>, StoreError>>) -> Self {
-        let (asked, votes): (Vec<_>, _) = asked
-            .map(|asked| match asked {
-                Ok(answer) => (Some(answer), Vote::Open),
-                Err(error) => (None, Vote::Cast(Err(error))),
+    /// Puts the question to the nodes that are asked; of the others, it is known what they would say.
+    pub(super) fn new(health: &Arc<Health>, nodes: impl Iterator<Item = Asked<T>>) -> Self {
+        let (asked, votes): (Vec<_>, _) = nodes
+            .map(|node| match node {
+                Asked::Now(answer) => (Some(answer), Vote::Open),
+                Asked::Not(said) => (None, Vote::Cast(said)),
             })
             .unzip();
         let was_asked = asked.iter().map(Option::is_some).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Redlock;
 use super::ballot::{Answer, Verdict, Vote, verdict};
-use super::nodes::leave_one;
+use super::nodes::{leave_one, still_asked};
 use super::outcome::failure;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Attempt, Claim, Extension, Renewal, Store};
@@ -20,8 +20,7 @@ impl<S: Store> Redlock<S> {
         let nodes = &self.nodes;
         let quorum = nodes.quorum();
         let asked = Arc::new(claim.clone());
-        let entry = nodes.claims.get(&claim.token);
-        let under_way = entry.as_ref().map(|entry| entry.under_way()).unwrap_or_default();
+        let under_way = self.under_way(claim);
         let mut ballot = nodes.ask_unless(&under_way, |_, node| {
             let claim = asked.clone();
             Box::pin(async move { node.extend(&claim, ttl, extension).await })
@@ -79,13 +78,16 @@ impl<S: Store> Redlock<S> {
                 Err(StoreError::new(StoreErrorKind::Protocol, "the store left out an answer"))
             })
         });
+        let under_way: Vec<_> = renewals.iter().map(|renewal| self.under_way(renewal.claim)).collect();
         let of_one = |votes: &[Vote<Vec<Result<bool, StoreError>>>], n: usize| -> Vec<Vote<bool>> {
-            let of_node = |vote: &Vote<Vec<Result<bool, StoreError>>>| match vote {
+            let of_node = |(node, vote): (usize, &Vote<Vec<Result<bool, StoreError>>>)| match vote {
+                // It may be about to take the lock, and not know its fencing token yet.
+                _ if under_way[n].get(node) == Some(&true) => Vote::Cast(Err(still_asked())),
                 Vote::Open => Vote::Open,
                 Vote::Cast(Ok(answers)) => Vote::Cast(answers[n].clone()),
                 Vote::Cast(Err(error)) => Vote::Cast(Err(error.clone())),
             };
-            votes.iter().map(of_node).collect()
+            votes.iter().enumerate().map(of_node).collect()
         };
         let decided = |votes: &[Vote<_>]| {
             let all: Option<Vec<_>> =
@@ -114,6 +116,11 @@ impl<S: Store> Redlock<S> {
         let outcome = outcome.collect();
         nodes.detach(ballot.leave_open());
         outcome
+    }
+
+    /// By node, whether an acquisition of `claim` is under way there. None, if nothing is known of the claim.
+    fn under_way(&self, claim: &Claim) -> Vec<bool> {
+        self.nodes.claims.get(&claim.token).map(|entry| entry.under_way()).unwrap_or_default()
     }
 
     /// Takes `claim` again on a node that has lost it, for `ttl`, while a quorum keeps it. It counts for the next extension, and

@@ -1,11 +1,10 @@
 //! Release and clean-up: on every node that was ever asked.
 
-use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Redlock;
-use super::ballot::{Answer, Ballot, Verdict, Vote, verdict};
+use super::ballot::{Asked, Ballot, Verdict, Vote, verdict};
 use super::claims::Left;
 use super::outcome::failure;
 use crate::error::StoreError;
@@ -18,20 +17,19 @@ impl<S: Store> Redlock<S> {
         let claims = nodes.on_their_clocks(claim);
         let asked = under_way.into_iter().zip(asked).enumerate().map(|(n, (under_way, was_asked))| {
             let (node, claim) = (nodes.all[n].clone(), claims(n));
-            let answer: Answer<bool> = match (under_way, was_asked) {
+            match (under_way, was_asked) {
                 // It has nothing of ours.
-                (_, false) => Box::pin(ready(Ok(false))),
-                (Some(acquiring), true) => Box::pin(async move {
+                (_, false) => Asked::Not(Ok(false)),
+                (Some(acquiring), true) => Asked::Now(Box::pin(async move {
                     // Whatever it comes to: the release is sent behind it.
                     let _ = acquiring.await;
                     node.release(&claim).await
-                }),
+                })),
                 (None, true) => match nodes.refusal(n) {
-                    Some(error) => return Err(error),
-                    None => Box::pin(async move { node.release(&claim).await }),
+                    Some(error) => Asked::Not(Err(error)),
+                    None => Asked::Now(Box::pin(async move { node.release(&claim).await })),
                 },
-            };
-            Ok(answer)
+            }
         });
         let mut ballot = Ballot::new(&nodes.health, asked);
         let quorum = nodes.quorum();

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 
-use super::ballot::{Answer, Ballot, note};
+use super::ballot::{Answer, Asked, Ballot, note};
 use super::claims::{Claims, Entry};
 use super::health::Health;
 use crate::clock::Moment;
@@ -52,12 +52,11 @@ impl<S: Store> Nodes<S> {
     pub(super) fn ask_unless<T>(&self, under_way: &[bool], ask: impl Fn(usize, Arc<S>) -> Answer<T>) -> Ballot<T> {
         let asked = self.all.iter().enumerate().map(|(n, node)| {
             if under_way.get(n) == Some(&true) {
-                let text = "it is still being asked for the lock";
-                return Err(StoreError::new(StoreErrorKind::Timeout, text));
+                return Asked::Not(Err(still_asked()));
             }
             match self.refusal(n) {
-                Some(error) => Err(error),
-                None => Ok(ask(n, node.clone())),
+                Some(error) => Asked::Not(Err(error)),
+                None => Asked::Now(ask(n, node.clone())),
             }
         });
         Ballot::new(&self.health, asked)
@@ -109,6 +108,11 @@ impl<S: Store> Nodes<S> {
 /// How many have to agree: more than half of all. Any two such groups have one in common.
 pub(super) fn quorum_of(nodes: usize) -> usize {
     nodes / 2 + 1
+}
+
+/// Why a node has no say about a claim.
+pub(super) fn still_asked() -> StoreError {
+    StoreError::new(StoreErrorKind::Timeout, "it is still being asked for the lock")
 }
 
 /// What is left open.

@@ -1,11 +1,10 @@
 //! Acquisition: a majority of the nodes gives the lock, in time, and knows its fencing token.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Redlock;
-use super::ballot::{Answer, Ballot, Verdict, Vote, verdict};
+use super::ballot::{Answer, Asked, Ballot, Verdict, Vote, verdict};
 use super::nodes::{Nodes, leave};
 use super::outcome::{Taken, failure, of_acquisition};
 use crate::error::{StoreError, StoreErrorKind};
@@ -86,20 +85,16 @@ impl<S: Store> Redlock<S> {
             let (node, claim) = (node.clone(), taking.claim.clone());
             match (vote.answer(), open) {
                 (Some(Attempt::Acquired { .. }), _) => {
-                    let answer: Answer<bool> = Box::pin(async move { node.raise_fence(&claim, fence).await });
-                    Ok(answer)
+                    Asked::Now(Box::pin(async move { node.raise_fence(&claim, fence).await }))
                 }
                 // Not waited for before; it may still come in time to know the token.
-                (None, Some(acquiring)) => {
-                    let answer: Answer<bool> = Box::pin(async move {
-                        match acquiring.await? {
-                            Attempt::Acquired { .. } => node.raise_fence(&claim, fence).await,
-                            _ => Ok(false),
-                        }
-                    });
-                    Ok(answer)
-                }
-                _ => Ok(Box::pin(ready(Ok(false))) as Answer<bool>),
+                (None, Some(acquiring)) => Asked::Now(Box::pin(async move {
+                    match acquiring.await? {
+                        Attempt::Acquired { .. } => node.raise_fence(&claim, fence).await,
+                        _ => Ok(false),
+                    }
+                })),
+                _ => Asked::Not(Ok(false)),
             }
         });
         let mut writing = Ballot::new(&nodes.health, asked);
