@@ -184,3 +184,62 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A store that panics in a poll leaves whole data behind.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn nothing(nodes: usize) -> Vec<Option<Answer<()>>> {
+        (0..nodes).map(|_| None).collect()
+    }
+
+    /// Promise: nothing begins for a claim that was given back, also not for somebody who had looked it up before.
+    ///
+    /// Turned red by: looking it up, and nothing else.
+    #[test]
+    fn nothing_begins_after_the_end() {
+        let (claims, token) = (Claims::default(), Token::fresh());
+        let entry = claims.enter(&token, nothing(3), vec![true, true, false], Some(7));
+        assert!(entry.begin(2, |fence| {
+            assert_eq!(fence, Some(7));
+            Box::pin(pending())
+        }));
+        assert!(!entry.begin(2, |_| unreachable!("it is under way")));
+        assert_eq!(entry.under_way(), [false, false, true]);
+        let Left { under_way, asked } = claims.leave(&token, 3);
+        assert!(under_way[2].is_some() && asked == [true; 3]);
+        assert!(!entry.begin(0, |_| unreachable!("it is over")));
+        assert!(claims.get(&token).is_none() && claims.len() == 0);
+        assert_eq!(claims.leave(&token, 2).asked, [true; 2], "of a claim of others, nothing is known");
+    }
+
+    /// Promise: one task works on what is under way, until nothing is, and another begins when there is more.
+    ///
+    /// Turned red by: a task for each; none after the first.
+    #[tokio::test]
+    async fn one_works_on_all() {
+        let (claims, token) = (Claims::default(), Token::fresh());
+        let entry = claims.enter(&token, nothing(2), vec![true; 2], None);
+        assert!(entry.work().is_none(), "nothing to do");
+        for _ in 0..2 {
+            assert!(entry.begin(0, |_| Box::pin(async {
+                tokio::task::yield_now().await;
+                Ok(())
+            })));
+            let work = tokio::spawn(entry.work().expect("nobody works"));
+            assert!(entry.begin(1, |_| Box::pin(ready(Ok(())))));
+            assert!(entry.work().is_none(), "somebody does");
+            work.await.expect("no panic");
+            assert_eq!(entry.under_way(), [false; 2]);
+        }
+        // One whose runtime ends has not done it.
+        assert!(entry.begin(0, |_| Box::pin(pending())));
+        drop(entry.work());
+        let work = tokio::spawn(entry.work().expect("nobody works"));
+        tokio::task::yield_now().await;
+        claims.leave(&token, 2);
+        work.await.expect("nothing is left to be done");
+    }
+}
