@@ -27,6 +27,7 @@ mod terms;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timer;
+pub mod topologies;
 mod waiting;
 mod watch;
 mod watchers;

@@ -1,9 +1,9 @@
-//! Rows 48 to 53 of the matrix of faults.
+//! Rows 48 to 53 of the matrix of faults, and 39 once more.
 
 use std::time::{Duration, Instant};
 
 use lock_runtime::{LockManager, SetupError};
-use lock_tests::{RedisServer, eventually};
+use lock_tests::{RedisServer, WallClock, eventually};
 
 use crate::servers::{LIMIT, SLACK, Servers, TTL};
 
@@ -184,4 +184,33 @@ async fn row_53_servers_that_are_not_independent() {
     let text = error.to_string();
     assert!(matches!(error, SetupError::Unreachable { .. }) && !text.contains("s3cret"), "{text}");
     assert!(text.contains("node 2 of 3: redis at 127.0.0.1:1 ") && text.contains("node 3 of 3: "), "{text}");
+}
+
+/// What is not promised: a server whose clock is set forwards ends a lock early, as one that forgets it, and then two can have it.
+/// Promise: neither gives back what is the other's, and the later one's fencing token is the higher.
+///
+/// Turned red by: a release by bare `DEL`; tokens that are not those of a majority.
+#[tokio::test]
+async fn row_39_the_clock_of_a_server_is_set_forwards() {
+    const LEASE: Duration = Duration::from_secs(30);
+    let Some(mut clock) = WallClock::new() else { return };
+    let stepped = RedisServer::options().environment(clock.environment()).start();
+    let mut servers = Servers(vec![stepped, RedisServer::start(), RedisServer::start()]);
+    servers.0[2].kill();
+    let ours = LockManager::builder(servers.store()).build();
+    let first = ours.lock("k").ttl(LEASE).fence().acquire().await.expect("two of three");
+    servers.0[2].restart_empty();
+    let theirs = LockManager::builder(servers.store()).build();
+    let busy = theirs.lock("k").ttl(LEASE).acquire().await.expect_err("two of three are taken");
+    assert!(busy.is_busy(), "{busy}");
+    eventually("what one gave is given back", SLACK, || !servers.0[2].admin().exists("k")).await;
+    clock.step(31);
+    let second =
+        theirs.lock("k").ttl(LEASE).wait(5 * TTL).fence().acquire().await.expect("it has ended on one of them");
+    assert!(first.remaining() > Duration::ZERO, "two holders");
+    assert!(second.fence() > first.fence() && first.fence().is_some());
+    let error = first.release().await.expect_err("one of three is no majority");
+    assert!(error.is_lost() || error.is_unavailable(), "{error}");
+    second.extend(LEASE).await.expect("still theirs");
+    second.release().await.expect("still theirs");
 }

@@ -17,7 +17,13 @@ impl Rslock {
     /// A Redlock of one server. It connects when the first lock is taken.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        Self(rslock::LockManager::new(vec![url]))
+        Self::over(vec![url.to_owned()])
+    }
+
+    /// A Redlock of several.
+    #[must_use]
+    pub fn over(urls: Vec<String>) -> Self {
+        Self(rslock::LockManager::new(urls))
     }
 }
 

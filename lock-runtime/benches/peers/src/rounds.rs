@@ -55,6 +55,14 @@ impl Entrant {
     }
 }
 
+impl Entrant {
+    /// The same under another name.
+    #[must_use]
+    pub fn called(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+}
+
 impl fmt::Debug for Entrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entrant").field("name", &self.name).finish_non_exhaustive()

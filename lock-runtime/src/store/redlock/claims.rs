@@ -1,8 +1,8 @@
 //! The claims that are held, and what is still under way for them: acquisitions on nodes that the others did not wait for.
 //!
-//! Invariant: no acquisition takes effect after the claim's release was sent to the same node. So whoever gives a claim back takes
-//! over what is under way first, and nothing begins after that: a release waits for the acquisition that it follows, and a clean-up
-//! has it dropped, which stores follow with a clean-up of their own.
+//! Invariant: no acquisition that takes effect after the claim's release stays. So whoever gives a claim back takes over what is
+//! under way first, and nothing begins after that: a release is repeated if it came before the acquisition, and a clean-up has that
+//! dropped, which stores follow with a clean-up of their own.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -21,9 +21,13 @@ impl<S: Store> Redlock<S> {
                 // It has nothing of ours.
                 (_, false) => Asked::Not(Ok(false)),
                 (Some(acquiring), true) => Asked::Now(Box::pin(async move {
-                    // Whatever it comes to: the release is sent behind it.
-                    let _ = acquiring.await;
-                    node.release(&claim).await
+                    // Mostly it goes down the same connection, behind the acquisition: what is sent after this finds the key free.
+                    let released = node.release(&claim).await;
+                    // Where it did not, the acquisition has taken it since, or else its store cleans up.
+                    match (acquiring.await, released) {
+                        (Ok(()), Ok(false)) => node.release(&claim).await,
+                        (_, released) => released,
+                    }
                 })),
                 (None, true) => match nodes.refusal(n) {
                     Some(error) => Asked::Not(Err(error)),
