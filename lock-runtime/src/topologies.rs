@@ -30,8 +30,8 @@
 //!
 //! # What the critics of Redlock said
 //!
-//! In 2016 Martin Kleppmann wrote ["How to do distributed locking"](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html),
-//! and Salvatore Sanfilippo, who had designed Redlock, answered with ["Is Redlock safe?"](http://antirez.com/news/101). What they
+//! In 2016 Martin Kleppmann wrote [*How to do distributed locking*](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html),
+//! and Salvatore Sanfilippo, who had designed Redlock, answered with [*Is Redlock safe?*](http://antirez.com/news/101). What they
 //! describe happens, and most of it to every lock with a lease, on one server or five. These are their scenarios, the tests
 //! of this project that run them, and how they end:
 //!
