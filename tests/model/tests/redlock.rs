@@ -146,13 +146,6 @@ fn fencing_tokens_with_more_nodes_that_forget() {
 
 #[test]
 #[ignore = "takes long; tests/run.sh --all runs it"]
-fn fencing_tokens_with_everything() {
-    holds(renewed().room(1).refusals(1).breaks(1).delayed_restarts(1));
-    holds(Redlock::new("fenced, four acquisitions", 4).fenced());
-}
-
-#[test]
-#[ignore = "takes long; tests/run.sh --all runs it"]
 fn fencing_tokens_of_three_clients() {
     holds(Redlock::new("fenced, three clients", 3).fenced().three_clients().delayed_restarts(1));
 }

@@ -7,7 +7,8 @@ use super::system::System;
 
 /// Whether every client gets the lock from `system` on, if nothing more goes wrong: what is under way arrives, nodes that are
 /// down come back, those who have the lock give it back, those who have part of it give that back, and those who want it ask
-/// one after the other, as after random delays they do in the end. At most a TTL after the nodes are back, since keys may have been left behind.
+/// one after the other, as after random delays they do in the end. At most a TTL after the nodes are back, since keys may have
+/// been left behind.
 pub(crate) fn everybody_gets_one(system: &System, redlock: &Redlock) -> bool {
     let mut system = system.clone();
     let mut waiting: Vec<_> = (0..redlock.clients).collect();
