@@ -222,11 +222,10 @@ pub fn caught<M: Checked>(configuration: &M, promise: M::Promise) {
         panic!("{who}: in {states} states, nothing is against \"{promise}\"");
     };
     // It looks at some more states after the first counterexample, and keeps the last one.
-    for steps in 1..path.clone().into_actions().len() {
-        if let Some(shortest) = up_to(steps).discovery(promise) {
-            path = shortest;
-            break;
-        }
+    loop {
+        let steps = path.clone().into_actions().len();
+        let Some(shorter) = steps.checked_sub(1).and_then(|steps| up_to(steps).discovery(promise)) else { break };
+        path = shorter;
     }
     let steps = path.into_actions();
     println!(

@@ -72,7 +72,7 @@
 
 mod check;
 mod configuration;
-mod few;
+pub(crate) mod few;
 mod process;
 mod served;
 mod server;

@@ -26,7 +26,7 @@
 //! # What is not
 //!
 //! Hand-off to waiters, and the line inside of a process: clients poll. Those are another model, with states and a clock of its own:
-//! [`handoff`]. Several keys. `set_ttl`, `min_hold`, `max_hold`,
+//! [`handoff`]. More than one server: [`redlock`]. Several keys. `set_ttl`, `min_hold`, `max_hold`,
 //! `shutdown` and the end of a runtime. Replicas. Clocks that are set. Leases of different TTLs. The retries of one operation
 //! over a fresh connection; they are the same as an operation that fails, and another one.
 //!
@@ -52,6 +52,7 @@ mod check;
 pub mod handoff;
 mod network;
 mod protocol;
+pub mod redlock;
 mod server;
 mod system;
 mod turns;
