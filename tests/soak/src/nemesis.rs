@@ -33,6 +33,8 @@ pub(crate) struct Place {
 pub(crate) struct Scene {
     pub(crate) program: PathBuf,
     pub(crate) server: Mutex<RedisServer>,
+    /// Beside it, where there is a majority of several.
+    pub(crate) others: Vec<RedisServer>,
     pub(crate) places: Vec<Mutex<Place>>,
     pub(crate) proxies: Vec<Proxy>,
     pub(crate) data_losses: Mutex<Vec<DataLoss>>,

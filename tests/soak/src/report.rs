@@ -19,6 +19,8 @@ pub struct Report {
     pub length: Duration,
     /// What was wrong with the workers' store.
     pub broken: Option<Broken>,
+    /// On how many servers the locks were.
+    pub servers: usize,
     /// Its figures.
     pub tally: Tally,
     /// How often each fault had an effect.
@@ -101,9 +103,10 @@ impl fmt::Display for Report {
             writeln!(f, "The logs of the workers are in {}", logs.display())?;
         }
         let broken = self.broken.map(|broken| format!(" --broken {broken}")).unwrap_or_default();
+        let on = if self.servers > 1 { " --on redlock" } else { "" };
         writeln!(
             f,
-            "The same faults at the same times: cargo run --release -p lock-soak -- --seconds {seconds} --seed {seed}{broken}"
+            "The same faults at the same times: cargo run --release -p lock-soak -- --seconds {seconds} --seed {seed}{on}{broken}"
         )
     }
 }

@@ -38,6 +38,8 @@ pub struct Options {
     pub wanted: Option<Sort>,
     /// In what time everybody has to have had a last turn when the nemesis has ended; what can be promised, if there is none.
     pub patience: Option<Duration>,
+    /// How many independent servers the locks are on. The faults befall one of them.
+    pub servers: usize,
     /// The program of the workers: `lock-soak`.
     pub program: PathBuf,
 }
@@ -47,7 +49,26 @@ impl Options {
     #[must_use]
     pub fn new(seed: u64, program: PathBuf) -> Self {
         let deck = [&Fault::OF_CLIENTS[..], &Fault::OF_THE_SERVER].concat();
-        Self { seed, length: Duration::from_secs(60), deck, broken: None, wanted: None, patience: None, program }
+        Self {
+            seed,
+            length: Duration::from_secs(60),
+            deck,
+            broken: None,
+            wanted: None,
+            patience: None,
+            servers: 1,
+            program,
+        }
+    }
+
+    /// The same with locks on a majority of three servers, of which one is in trouble. There is no line, and nothing befalls it.
+    #[must_use]
+    pub fn redlock(mut self) -> Self {
+        self.servers = 3;
+        self.deck.retain(|fault| !fault.is_of_lines());
+        // Whoever waits asks again after a random pause, and may be unlucky.
+        self.patience = Some(2 * patience());
+        self
     }
 
     /// The same with a store that is broken, and the faults that bring it out.
@@ -107,10 +128,12 @@ pub fn run(options: &Options) -> Report {
     let durable = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"];
     let server = RedisServer::options().arguments(durable).start();
     let network = Runtime::new().expect("a runtime");
+    // Nothing befalls these.
+    let others: Vec<_> = (1..options.servers).map(|_| RedisServer::start()).collect();
     let proxies: Vec<_> = (0..PROCESSES).map(|_| network.block_on(Proxy::start(server.port()))).collect();
     let place = |(place, proxy): (usize, &Proxy)| {
         let orders = Orders {
-            locks: proxy.url(),
+            locks: [proxy.url()].into_iter().chain(others.iter().map(RedisServer::url)).collect(),
             resource: resource.url(),
             directory: directory.path().to_owned(),
             seed: options.seed,
@@ -124,6 +147,7 @@ pub fn run(options: &Options) -> Report {
         places: proxies.iter().enumerate().map(place).collect(),
         program: options.program.clone(),
         server: Mutex::new(server),
+        others,
         proxies,
         data_losses: Mutex::default(),
         fired: Mutex::default(),
@@ -315,17 +339,16 @@ impl Watch<'_> {
     }
 
     fn leftovers(&self) -> Vec<Finding> {
-        let mut admin = self.scene.admin();
-        let names = admin.keys();
-        let found: Vec<Found> = names
-            .into_iter()
-            .map(|name| {
+        let mut found: Vec<Found> = Vec::new();
+        for mut admin in [self.scene.admin()].into_iter().chain(self.scene.others.iter().map(RedisServer::admin)) {
+            let names = admin.keys();
+            let here = names.into_iter().map(|name| {
                 let left = admin.command(&["PTTL", &name]);
                 (name, left)
-            })
+            });
             // Those that have expired since.
-            .filter(|(_, left)| *left != -2)
-            .collect();
+            found.extend(here.filter(|(_, left)| *left != -2));
+        }
         // Everybody has had a turn, at each of the keys, behind whoever left a line by dying.
         let ours: Vec<_> = (0..KEYS).flat_map(|key| [key_name(key), line_name(key)]).collect();
         leftovers(&found, |name| ours.iter().any(|ours| ours == name), "lock_runtime:fence")
@@ -353,7 +376,9 @@ impl Watch<'_> {
             if holds < least {
                 self.late.push(Finding::Idle { what: format!("{holds} holds, of at least {least}") });
             }
-            self.late.extend(idle_lines(&self.history.tally.lines, length.as_secs()));
+            if self.options.servers == 1 {
+                self.late.extend(idle_lines(&self.history.tally.lines, length.as_secs()));
+            }
             // In a minute every fault has its turn.
             let missing = deck.iter().filter(|fault| *length >= Duration::from_secs(60) && !fired.contains_key(fault));
             self.late
@@ -367,6 +392,7 @@ impl Watch<'_> {
             seed: *seed,
             length: *length,
             broken: *broken,
+            servers: self.options.servers,
             tally: self.history.tally,
             fired,
             lost_data,

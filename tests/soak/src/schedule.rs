@@ -83,6 +83,11 @@ impl Fault {
         Self::EverythingHeard,
     ];
 
+    /// Whether it befalls those who wait in line, and nobody else.
+    pub(crate) fn is_of_lines(self) -> bool {
+        matches!(self, Self::NotesLost | Self::ListenersKilled | Self::LineDeleted | Self::EverythingHeard)
+    }
+
     /// How long it lasts; nothing for what is over at once.
     fn lasting(self) -> Range<Duration> {
         let (from, to) = match self {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lock_runtime::store::redis::RedisStore;
+use lock_runtime::store::redlock::Redlock;
 use lock_runtime::store::waiter::Waiter;
 use lock_runtime::store::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture};
 use lock_runtime::{Background, LockKey, Moment, SetupError, StoreError, StoreErrorKind};
@@ -46,11 +47,13 @@ pub enum Broken {
     ConfirmationSets,
     /// Has no line: whoever waits polls.
     NoLine,
+    /// Asks one of the servers, and not a majority of them.
+    NoMajority,
 }
 
 impl Broken {
     /// Every one, by the name that the command line knows.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("bare-delete", Self::BareDelete),
         ("lease-from-reply", Self::LeaseFromReply),
         ("token-reused", Self::TokenReused),
@@ -62,6 +65,7 @@ impl Broken {
         ("unconfirmed", Self::Unconfirmed),
         ("confirmation-sets", Self::ConfirmationSets),
         ("no-line", Self::NoLine),
+        ("no-majority", Self::NoMajority),
     ];
 
     /// The faults that bring it out, where not just anything does.
@@ -77,7 +81,7 @@ impl Broken {
             Self::LongKey => &[Fault::ClientKilled],
             // A connection that ends is news too.
             Self::Unconfirmed | Self::ConfirmationSets => &[Fault::ListenersKilled],
-            Self::SlowClock | Self::Litter | Self::NoLine => &[],
+            Self::SlowClock | Self::Litter | Self::NoLine | Self::NoMajority => &[],
         }
     }
 }
@@ -113,10 +117,10 @@ pub(crate) fn take_look() -> Option<Duration> {
 /// When an acquisition was under way: before its request was sent, and when its answer was there.
 pub(crate) type Won = (Duration, Duration);
 
-/// A [`RedisStore`] that is watched. A cheap clone of a handle.
+/// A store that is watched: a [`RedisStore`], or a [`Redlock`] over several. A cheap clone of a handle.
 #[derive(Clone)]
 pub struct Watched {
-    store: RedisStore,
+    store: Arc<dyn Store>,
     broken: Option<Broken>,
     /// For what a store that is not broken would not do.
     raw: Client,
@@ -128,18 +132,24 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// A store at `url`. What becomes of its places in line is written to `log`.
+    /// A store at `urls`, on a majority of the servers if there are several. What becomes of its places in line is written to `log`.
     ///
     /// # Errors
     ///
-    /// When the URL cannot be understood.
+    /// When a URL cannot be understood.
     ///
     /// # Panics
     ///
     /// When that of the library is understood, and the client does not understand it.
-    pub(crate) fn open(url: &str, broken: Option<Broken>, log: Arc<Log>) -> Result<Self, SetupError> {
-        let store = RedisStore::open(url)?;
-        let raw = Client::open(url).expect("the same URL");
+    pub(crate) fn open(urls: &[String], broken: Option<Broken>, log: Arc<Log>) -> Result<Self, SetupError> {
+        let mut nodes = urls.iter().map(|url| RedisStore::open(url)).collect::<Result<Vec<_>, _>>()?;
+        if broken == Some(Broken::NoMajority) {
+            let one = usize::try_from(std::process::id()).unwrap_or_default() % nodes.len();
+            nodes = vec![nodes.swap_remove(one)];
+        }
+        let store: Arc<dyn Store> =
+            if let [one] = &*nodes { Arc::new(one.clone()) } else { Arc::new(Redlock::new(nodes)?) };
+        let raw = Client::open(urls[0].as_str()).expect("the same URL");
         let reused = Claim::new("reused".into(), Duration::from_secs(1), "".into());
         let (reused, started) = (Arc::new(reused), machine_time());
         Ok(Self { store, broken, raw, reused, started, log, won: Arc::default() })

@@ -49,8 +49,8 @@ pub(crate) const LONGEST_HOLD: u32 = 3;
 /// What a worker is told.
 #[derive(Debug, Clone)]
 pub struct Orders {
-    /// The lock server, mostly behind a proxy.
-    pub locks: String,
+    /// The lock servers, the first mostly behind a proxy.
+    pub locks: Vec<String>,
     /// The server of the resource.
     pub resource: String,
     /// Where the logs are written.
@@ -73,7 +73,8 @@ impl Orders {
         let broken = broken.map_or("none".to_owned(), |broken| broken.to_string());
         let (directory, numbers) =
             (directory.display().to_string(), [seed.to_string(), place.to_string(), life.to_string()]);
-        [vec!["worker".to_owned(), locks.clone(), resource.clone(), directory], numbers.to_vec(), vec![broken]].concat()
+        [vec!["worker".to_owned(), locks.join(","), resource.clone(), directory], numbers.to_vec(), vec![broken]]
+            .concat()
     }
 
     /// Reads the arguments that follow `worker`.
@@ -87,7 +88,7 @@ impl Orders {
             panic!("no orders of a worker: {arguments:?}")
         };
         Self {
-            locks: locks.clone(),
+            locks: locks.split(',').map(str::to_owned).collect(),
             resource: resource.clone(),
             directory: directory.into(),
             seed: seed.parse().expect("a seed"),

@@ -43,7 +43,27 @@ fn a_minute_of_every_fault() {
     assert!(report.findings.is_empty(), "{report}");
 }
 
-/// The test above can fail: a store that is broken like that fails it, with this finding and within this time.
+/// Promise: the same of locks on a majority of three servers, of which one is stopped, killed, cut off, or forgets.
+///
+/// Turned red by: a store that asks one of them; an acquisition that stays where it was not waited for.
+#[test]
+fn half_a_minute_of_redlock() {
+    let mut options = options().redlock();
+    options.length = Duration::from_secs(30);
+    let report = soak(&options);
+    assert!(report.findings.is_empty(), "{report}");
+}
+
+#[test]
+fn control_no_majority() {
+    let mut options = options().redlock();
+    (options.broken, options.deck) = (Some(Broken::NoMajority), Vec::new());
+    (options.length, options.wanted) = (LONG, Some(Sort::Overlap));
+    let report = soak(&options);
+    assert!(report.count(Sort::Overlap) > 0, "not found: {report}");
+}
+
+/// The tests above can fail: a store that is broken like that fails it, with this finding and within this time.
 #[track_caller]
 fn is_found(broken: Broken, wanted: Sort, within: Duration) {
     let mut options = options().broken(broken);
