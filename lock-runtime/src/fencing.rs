@@ -140,6 +140,8 @@
 //! for each would stay for every key that was ever locked. So those who share a lock need the same prefix: the key `x`
 //! behind the prefix `app:` and the key `app:x` are one lock, but have their tokens from two counters.
 //!
+//! In a cluster there is one for each slot, in that slot: `slot:??????:lock_runtime:fence`, with letters for the question marks.
+//!
 //! It takes the right to that key, and to `GET`, `SET` and `TIME`. A lock with a token is one script, and one round trip, as
 //! one without is one `SET`.
 //!
@@ -149,7 +151,7 @@
 use crate::key::LockKey;
 
 /// The end of the counters' names.
-const COUNTER: &str = "lock_runtime:fence";
+pub(crate) const COUNTER: &str = "lock_runtime:fence";
 
 /// Where the managers with this prefix have their counter.
 pub(crate) fn counter(key_prefix: &str) -> LockKey {

@@ -218,6 +218,9 @@ impl LockRequest {
         for key in keys.as_slice() {
             check(&shared, key)?;
         }
+        if let Some(flaw) = shared.store.flaw(keys.as_slice()) {
+            return Err(LockError::Invalid { key, reason: flaw.into() });
+        }
         if self.terms.fence && !shared.store.fences() {
             return Err(invalid("`fence`: the store of this lock manager gives no fencing tokens"));
         }

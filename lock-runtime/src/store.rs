@@ -159,6 +159,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Why `keys` cannot be one lock in this store, for people to read; `None` if they can. Such a lock is
+    /// [`Invalid`](crate::LockError::Invalid), and nothing is asked for it.
+    fn flaw(&self, keys: &[LockKey]) -> Option<String> {
+        let _ = keys;
+        None
+    }
+
     /// Called by every manager that is built on this store: where clean-ups can run that have no runtime. One is enough.
     fn attach(&self, background: &Background) {
         let _ = background;
@@ -242,6 +249,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn is_remote(&self) -> bool {
         (**self).is_remote()
+    }
+
+    fn flaw(&self, keys: &[LockKey]) -> Option<String> {
+        (**self).flaw(keys)
     }
 
     fn attach(&self, background: &Background) {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod clock;
+mod cluster;
 mod drop_after;
 mod eventually;
 mod example;
@@ -20,6 +21,7 @@ mod wall_clock;
 
 pub use admin::Admin;
 pub use clock::machine_time;
+pub use cluster::RedisCluster;
 pub use drop_after::{DropAfter, Moment, drop_after};
 pub use eventually::{eventually, eventually_blocking};
 pub use example::{example, example_package};

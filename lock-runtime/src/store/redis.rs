@@ -8,15 +8,20 @@
 mod address;
 mod checkup;
 mod cleanup;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod connection;
 mod handoff;
 mod learned;
+mod nodes;
 mod notes;
 mod pulse;
 mod refusal;
 mod renewal;
 mod reply;
 mod script;
+#[cfg(feature = "cluster")]
+mod slot;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
@@ -35,8 +40,9 @@ pub use self::address::Credentials;
 #[cfg(feature = "redlock")]
 pub(crate) use self::checkup::Identity;
 use self::cleanup::Known;
-use self::connection::{Link, Pool, Settings, Timeouts};
+use self::connection::{Link, Pool, Settings};
 use self::handoff::InLine;
+use self::nodes::Nodes;
 use self::refusal::Acquire;
 use self::reply::Fault;
 use self::script::Script;
@@ -50,7 +56,7 @@ use crate::keeper::Background;
 use crate::key::LockKey;
 use crate::outstanding::Outstanding;
 
-/// Locks on one Redis server.
+/// Locks on one Redis server, or in a Redis Cluster.
 ///
 /// Connections are made when they are first needed, one for each tokio runtime that asks, and made anew when they break.
 /// Every operation ends within [`operation_timeout`](RedisStore::operation_timeout), a new connection within
@@ -63,21 +69,63 @@ use crate::outstanding::Outstanding;
 /// early.
 #[derive(Clone)]
 pub struct RedisStore {
-    pool: Arc<Pool>,
+    nodes: Arc<Nodes>,
     pending: Outstanding,
 }
 
 impl RedisStore {
     /// A store at `redis://[user:password@]host[:port][/database]`, with TLS at `rediss://…` (feature `tls`), or at a socket,
-    /// `unix:///path[?db=number&user=name&pass=password]`. Nothing is sent yet.
+    /// `unix:///path[?db=number&user=name&pass=password]`; or in a cluster, with some of its nodes, at
+    /// `redis+cluster://[user:password@]host[:port][,host[:port]…]` (feature `cluster`). Nothing is sent yet.
     ///
     /// # Errors
     ///
     /// [`SetupError::Address`] when the URL cannot be understood.
     pub fn open(url: &str) -> Result<Self, SetupError> {
-        let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
-        let pool = Pool::new(Settings { address: Address::read(url)?, timeouts });
-        Ok(Self { pool: Arc::new(pool), pending: Outstanding::default() })
+        #[cfg(feature = "cluster")]
+        if let Some(seeds) = cluster::seeds(url) {
+            return Self::in_cluster(seeds?);
+        }
+        Ok(Self::at(Nodes::One(Arc::new(Pool::new(Settings::new(Address::read(url)?))))))
+    }
+
+    /// A store in the cluster that the nodes at these URLs are of, each as in [`open`](Self::open). One that answers is enough:
+    /// it knows the others. Nothing is sent yet.
+    ///
+    /// A lock lives on the node that has the slot of its key. The keys of one lock have to be in one slot, as those are with the
+    /// same part in braces: `{order:1}:a` and `{order:1}:b`. While a slot is on its way to another node, locks in it can be taken,
+    /// extended and given back; one with a [fencing token](crate::fencing) may have to wait until the slot has arrived.
+    ///
+    /// ```
+    /// use lock_runtime::LockManager;
+    /// use lock_runtime::store::redis::RedisStore;
+    ///
+    /// # fn main() -> Result<(), lock_runtime::SetupError> {
+    /// let store = RedisStore::cluster(["redis://10.0.0.1:7000", "redis://10.0.0.2:7000"])?;
+    /// let locks = LockManager::builder(store).build();
+    /// // The same, as a URL:
+    /// let locks = LockManager::connect_lazy("redis+cluster://10.0.0.1:7000,10.0.0.2:7000")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] when there is no URL, or one cannot be understood.
+    #[cfg(feature = "cluster")]
+    pub fn cluster<Url: AsRef<str>>(nodes: impl IntoIterator<Item = Url>) -> Result<Self, SetupError> {
+        let seeds: Result<_, _> = nodes.into_iter().map(|url| Address::read(url.as_ref())).collect();
+        Self::in_cluster(seeds?)
+    }
+
+    #[cfg(feature = "cluster")]
+    fn in_cluster(seeds: Vec<Address>) -> Result<Self, SetupError> {
+        let cluster = cluster::Cluster::new(seeds.into_iter().map(Settings::new).collect())?;
+        Ok(Self::at(Nodes::Cluster(Arc::new(cluster))))
+    }
+
+    fn at(nodes: Nodes) -> Self {
+        Self { nodes: Arc::new(nodes), pending: Outstanding::default() }
     }
 
     /// Asks `provider` for user and password each time that a connection is made, in place of those in the URL: for passwords
@@ -87,7 +135,8 @@ impl RedisStore {
     /// (`CLIENT KILL USER`), has us ask for the new one.
     #[must_use]
     pub fn credentials(self, provider: impl Fn() -> Credentials + Send + Sync + 'static) -> Self {
-        self.with(|settings| settings.address.identify(Arc::new(provider)))
+        let provider: address::Provider = Arc::new(provider);
+        self.with(|settings| settings.address.identify(provider.clone()))
     }
 
     /// Encrypts connections as `tls` says, also where the URL begins with `redis://`. Without this, `rediss://` trusts whom the
@@ -99,7 +148,7 @@ impl RedisStore {
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: Tls) -> Result<Self, SetupError> {
         tls.config()?;
-        Ok(self.with(|settings| settings.address.encrypt(tls)))
+        Ok(self.with(move |settings| settings.address.encrypt(tls.clone())))
     }
 
     /// How long one operation may take before it counts as unanswered; 1 s unless told.
@@ -114,7 +163,7 @@ impl RedisStore {
         self.with(|settings| settings.timeouts.connect = timeout)
     }
 
-    /// Asks the server for a sign of life.
+    /// Asks the server for a sign of life; in a cluster, every node that has slots.
     ///
     /// # Errors
     ///
@@ -125,28 +174,30 @@ impl RedisStore {
     /// Safe to drop.
     pub async fn ping(&self) -> Result<(), SetupError> {
         let unreachable = |source| SetupError::Unreachable { source };
-        let link = self.pool.link().await.map_err(unreachable)?;
-        link.ask(&redis::cmd("PING")).await.map_err(|fault| unreachable(fault.into_error()))?;
+        for pool in self.nodes.all().await.map_err(unreachable)? {
+            let link = pool.link().await.map_err(unreachable)?;
+            link.ask(&redis::cmd("PING")).await.map_err(|fault| unreachable(fault.into_error()))?;
+        }
         Ok(())
     }
 
     /// Warns if the server may evict locks, as far as it can be found out.
     pub(crate) async fn warn_of_eviction(&self) {
-        if let Ok(link) = self.pool.link().await {
-            checkup::warn_of_eviction(&link).await;
+        for pool in self.nodes.all().await.unwrap_or_default() {
+            if let Ok(link) = pool.link().await {
+                checkup::warn_of_eviction(&link).await;
+            }
         }
     }
 
     /// Asks the server who it is; `None` if it does not say.
     #[cfg(feature = "redlock")]
     pub(crate) async fn identify(&self) -> Result<Option<Identity>, StoreError> {
-        checkup::identify(&*self.pool.link().await?).await
+        checkup::identify(&*self.nodes.any().link().await?).await
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.pool.settings();
-        change(&mut settings);
-        self.pool = Arc::new(Pool::new(settings));
+    fn with(mut self, change: impl Fn(&mut Settings)) -> Self {
+        self.nodes = Arc::new(self.nodes.with(change));
         self
     }
 
@@ -154,17 +205,24 @@ impl RedisStore {
     /// closed without anybody noticing. The number it answers, and the error of the first time, if there was one.
     async fn number(
         &self,
+        claim: &Claim,
         script: &Script,
         command: impl Fn(&mut Cmd),
     ) -> Result<(i64, Option<StoreError>), StoreError> {
         let mut before = None;
+        let mut route = self.nodes.route(&claim.keys[0]);
         loop {
-            let link = self.pool.link().await?;
-            let answer = reply::number(link.run(script, &command).await, link.server());
-            match answer.map_err(Fault::into_error) {
+            let link = route.link().await?;
+            let fault = match reply::number(link.run(script, &command).await, link.server()) {
                 Ok(number) => return Ok((number, before)),
-                Err(error) if error.kind() == StoreErrorKind::Connection && before.is_none() => before = Some(error),
-                Err(error) => return Err(error),
+                Err(fault) => fault,
+            };
+            if route.follows(&fault).await {
+                continue;
+            }
+            match fault.into_error() {
+                error if error.kind() == StoreErrorKind::Connection && before.is_none() => before = Some(error),
+                error => return Err(error),
             }
         }
     }
@@ -217,7 +275,7 @@ impl RedisStore {
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisStore").field("server", &self.pool.server()).finish_non_exhaustive()
+        f.debug_struct("RedisStore").field("server", &self.nodes.any().server()).finish_non_exhaustive()
     }
 }
 
@@ -232,27 +290,38 @@ impl Store for RedisStore {
 
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
         Box::pin(async move {
-            let link = self.pool.link().await?;
-            // Armed before the first byte is sent: whatever ends this future from here on, a clean-up follows the request.
-            let armed = Armed { store: self, link: &link, claim: Some(claim) };
-            match Self::take(&link, claim).await {
-                Ok(attempt) => {
-                    armed.disarm();
-                    Ok(attempt)
-                }
-                Err(fault) => {
-                    // What the server refused was not done. But a script over several keys may have been stopped half-way, and
-                    // an error that we do not know may come from something between us and the server.
-                    let ([key], Some(refused)) = (&*claim.keys, fault.refused()) else {
-                        return Err(fault.into_error());
-                    };
-                    armed.disarm();
-                    if refused == Acquire::Foreign {
-                        Ok(Attempt::foreign(key.clone()))
-                    } else {
-                        Err(fault.into_error())
+            let placed = self.nodes.placed(claim);
+            let claim = placed.as_deref().unwrap_or(claim);
+            let mut route = self.nodes.route(&claim.keys[0]);
+            loop {
+                let link = route.link().await?;
+                // Armed before the first byte is sent: whatever ends this future from here on, a clean-up follows the request.
+                let armed = Armed { store: self, link: &link, claim: Some(claim) };
+                let fault = match Self::take(&link, claim).await {
+                    Ok(attempt) => {
+                        armed.disarm();
+                        return Ok(attempt);
                     }
+                    Err(fault) => fault,
+                };
+                if fault.is_turned_away() {
+                    armed.disarm();
+                    if route.follows(&fault).await {
+                        continue;
+                    }
+                    return Err(fault.into_error());
                 }
+                // What the server refused was not done. But a script over several keys may have been stopped half-way, and
+                // an error that we do not know may come from something between us and the server.
+                let ([key], Some(refused)) = (&*claim.keys, fault.refused()) else {
+                    return Err(fault.into_error());
+                };
+                armed.disarm();
+                return if refused == Acquire::Foreign {
+                    Ok(Attempt::foreign(key.clone()))
+                } else {
+                    Err(fault.into_error())
+                };
             }
         })
     }
@@ -263,7 +332,7 @@ impl Store for RedisStore {
                 Extension::AtLeast => "at least",
                 Extension::Exactly => "exactly",
             };
-            let answer = self.number(&script::EXTEND, |command| {
+            let answer = self.number(claim, &script::EXTEND, |command| {
                 write_keys(command, claim);
                 command.arg(millis(ttl)).arg(how);
             });
@@ -276,12 +345,12 @@ impl Store for RedisStore {
     }
 
     fn renew<'a>(&'a self, renewals: &'a [Renewal<'a>], within: Duration) -> RenewFuture<'a> {
-        Box::pin(renewal::renew(&self.pool, renewals, within))
+        Box::pin(renewal::renew(&self.nodes, renewals, within))
     }
 
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         Box::pin(async move {
-            let (left, _) = self.number(&script::REMAINING, |command| write_keys(command, claim)).await?;
+            let (left, _) = self.number(claim, &script::REMAINING, |command| write_keys(command, claim)).await?;
             Ok(u64::try_from(left).ok().map(Duration::from_millis))
         })
     }
@@ -289,12 +358,18 @@ impl Store for RedisStore {
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             let mut lost_answer = None;
+            let mut route = self.nodes.route(&claim.keys[0]);
             loop {
-                let link = self.pool.link().await?;
+                let link = route.link().await?;
                 let answer = give_back(&link, claim, &[], How::InTime).await;
-                if answer.is_ok() {
+                match &answer {
                     // Not before: a note that comes late would be answered by another release, and ours find nothing.
-                    self.pool.notes.forget(&claim.token);
+                    Ok(_) => self.nodes.any().notes.forget(&claim.token),
+                    Err(fault) if fault.is_on_the_move() && claim.keys.len() > 1 => {
+                        return Box::pin(give_back_each(&self.nodes, claim)).await.map_err(Fault::into_error);
+                    }
+                    Err(fault) if route.follows(fault).await => continue,
+                    Err(_) => {}
                 }
                 return match (answer.map_err(Fault::into_error), lost_answer) {
                     // An idle connection may have been closed without anybody noticing.
@@ -311,12 +386,13 @@ impl Store for RedisStore {
     }
 
     fn abandon(&self, claim: Claim, done: Done) {
-        self.pool.notes.forget(&claim.token);
-        cleanup::start(&self.pool, self.pool.any_link(), &self.pending, claim, Vec::new(), Known::Held, done);
+        self.nodes.any().notes.forget(&claim.token);
+        let link = self.nodes.any_link(&claim.keys[0]);
+        cleanup::start(&self.nodes, link, &self.pending, claim, Vec::new(), Known::Held, done);
     }
 
     fn keeps_line(&self) -> bool {
-        self.pool.learned.has_lines()
+        !self.nodes.is_cluster() && self.nodes.any().learned.has_lines()
     }
 
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
@@ -326,23 +402,29 @@ impl Store for RedisStore {
     }
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
-        Box::pin(checkup::self_test(&self.pool, probe))
+        Box::pin(checkup::self_test(&self.nodes, probe))
     }
 
     fn attach(&self, background: &Background) {
-        self.pool.attach(background);
+        self.nodes.attach(background);
+    }
+
+    fn flaw(&self, keys: &[LockKey]) -> Option<String> {
+        self.nodes.flaw(keys)
     }
 
     fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            let placed = self.nodes.placed(claim);
+            let claim = placed.as_deref().unwrap_or(claim);
             let Some(counter) = &claim.fence else {
                 let text = "a claim that asks for no fencing token has no counter to be raised";
                 return Err(StoreError::new(StoreErrorKind::Protocol, text));
             };
             // May be carried out twice, or late: it never lowers the counter.
-            let answer = self.number(&script::LIFT, |command| write_lift(command, claim, Some(counter), fence)).await;
-            match answer?.0 {
-                3 => Err(Fault::unusable_counter(counter, self.pool.server()).into_error()),
+            let lift = |command: &mut Cmd| write_lift(command, claim, Some(counter), fence);
+            match self.number(claim, &script::LIFT, lift).await?.0 {
+                3 => Err(Fault::unusable_counter(counter, self.nodes.any().server()).into_error()),
                 answer => Ok(answer == 1),
             }
         })
@@ -369,9 +451,9 @@ impl Armed<'_> {
 impl Drop for Armed<'_> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim {
-            let RedisStore { pool, pending } = self.store;
+            let RedisStore { nodes, pending } = self.store;
             let link = Some(self.link.clone());
-            cleanup::start(pool, link, pending, claim.clone(), Vec::new(), Known::Unknown, Done::nothing());
+            cleanup::start(nodes, link, pending, claim.clone(), Vec::new(), Known::Unknown, Done::nothing());
         }
     }
 }
@@ -411,6 +493,23 @@ async fn give_back(link: &Link, claim: &Claim, entries: &[String], how: How) -> 
     }
     let release = |command: &mut Cmd| write_release(command, claim, entries);
     with_line_or_plain(link, how, release, |command| write_keys(command, claim)).await
+}
+
+/// As [`give_back`], each of the keys by itself: they are at two nodes of a cluster for a moment.
+async fn give_back_each(nodes: &Nodes, claim: &Claim) -> Result<bool, Fault> {
+    let mut all = true;
+    for key in &*claim.keys {
+        let alone = Claim { keys: Arc::new([key.clone()]), ..claim.clone() };
+        let mut route = nodes.route(key);
+        all &= loop {
+            let link = route.link().await.map_err(Fault::Silent)?;
+            match give_back(&link, &alone, &[], How::InTime).await {
+                Err(fault) if route.follows(&fault).await => {}
+                answer => break answer?,
+            }
+        };
+    }
+    Ok(all)
 }
 
 /// As [`give_back`], of the claim that has stored `value` under `key`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::keeper::Background;
+use crate::key::LockKey;
 use crate::store::{Attempt, Claim, Done, Extension, Store, StoreFuture};
 
 /// The operations of a [`Store`].
@@ -134,6 +135,10 @@ impl<S: Store> Store for Faults<S> {
 
     fn fences(&self) -> bool {
         self.store.fences()
+    }
+
+    fn flaw(&self, keys: &[LockKey]) -> Option<String> {
+        self.store.flaw(keys)
     }
 
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {

@@ -37,6 +37,7 @@ fn main() {
         }
         ["watch-wall-clock", url] => watch_wall_clock(url),
         ["contend", url, callers, locks] => contend(url, callers.parse().expect("a number"), locks == "locked"),
+        ["take-turns", url, keys] => take_turns(url, keys),
         ["fence", url, key, turns] => fence(url, key, turns.parse().expect("a number")),
         _ => panic!("unknown arguments: {words:?}"),
     }
@@ -78,6 +79,27 @@ async fn wait_for_lock(url: &str, key: &str, ttl: Duration) {
     let guard = locks.lock(key).ttl(ttl).wait(Duration::MAX).acquire().await.expect("the lock");
     println!("held");
     guard.release().await.expect("ours");
+}
+
+/// Takes each of the locks in turn, over and over, and tells for each time when it was held. Until it is interrupted.
+#[tokio::main]
+async fn take_turns(url: &str, keys: &str) {
+    let locks = LockManager::connect(url).await.expect("connect");
+    println!("begun");
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    for key in keys.split(',').cycle() {
+        let guard = locks.lock(key).ttl(Duration::from_secs(60)).wait(Duration::from_secs(30)).acquire().await;
+        let guard = guard.unwrap_or_else(|error| panic!("{error}"));
+        let begin = machine_time();
+        tokio::task::yield_now().await;
+        let end = machine_time();
+        guard.release().await.unwrap_or_else(|error| panic!("{error}"));
+        println!("{key} {} {}", begin.as_micros(), end.as_micros());
+        if poll_fn(|cx| Poll::Ready(interrupted.as_mut().poll(cx).is_ready())).await {
+            break;
+        }
+    }
+    locks.shutdown().await;
 }
 
 /// Says `trying`, asks for a lock until it has it, and says so.

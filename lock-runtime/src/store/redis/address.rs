@@ -33,7 +33,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-type Provider = Arc<dyn Fn() -> Credentials + Send + Sync>;
+pub(super) type Provider = Arc<dyn Fn() -> Credentials + Send + Sync>;
 
 /// The address of a server.
 #[derive(Clone)]
@@ -80,6 +80,19 @@ impl Address {
             #[cfg(feature = "tls")]
             tls: is_encrypted.then(super::tls::Tls::new),
         })
+    }
+
+    /// Of a server elsewhere, which knows the same users.
+    #[cfg(feature = "cluster")]
+    pub(super) fn elsewhere(&self, host: &str, port: u16) -> Self {
+        let server = self.server.clone().set_addr(ConnectionAddr::Tcp(host.to_owned(), port));
+        Self { server, name: format!("{host}:{port}"), ..self.clone() }
+    }
+
+    /// The number of the database that we want.
+    #[cfg(feature = "cluster")]
+    pub(super) fn database(&self) -> i64 {
+        self.server.redis_settings().db()
     }
 
     /// For people to read.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::connection::{self, Link, Pool};
+use super::nodes::Nodes;
 use super::reply::Fault;
 use super::script::{self, Script, Text};
 use super::{Line, ValueOf, write_keys};
@@ -140,8 +141,16 @@ fn figure<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
-/// Runs every command and every script on the key `probe`, and names all that fail.
-pub(super) async fn self_test(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), StoreError> {
+/// Runs every command and every script on the key `probe`, and names all that fail. In a cluster on every node, on a key of the
+/// node's own with that name and six letters behind it.
+pub(super) async fn self_test(nodes: &Nodes, probe: &LockKey) -> Result<(), StoreError> {
+    for (pool, probe) in nodes.probes(probe).await? {
+        Box::pin(self_test_of(&pool, &probe)).await?;
+    }
+    Ok(())
+}
+
+async fn self_test_of(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), StoreError> {
     let link = pool.link().await?;
     let mut test = SelfTest { link: &link, probe: Claim::new(probe.clone(), PROBE, "self-test".into()) };
     let mut failures = Failures::default();
@@ -153,8 +162,9 @@ pub(super) async fn self_test(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), S
         }
     }
     // Only where it can be deleted.
-    let counter = || LockKey::from(format!("{probe}:counter"));
-    test.probe.fence = failures.0.is_empty().then(counter);
+    let counter = LockKey::from(format!("{probe}:counter"));
+    let counter = link.counter(probe, &counter).unwrap_or(counter);
+    test.probe.fence = failures.0.is_empty().then_some(counter);
     for script in script::ALL.iter().filter(|script| !is_for_lines(script)) {
         // On a key that is ours, as far as it can be made so: that takes a script through all of its commands. If it cannot, that
         // was noted above; and so was what keeps the keys from being deleted in the end.
@@ -222,6 +232,8 @@ impl Failures {
         let error = match answer {
             Ok(_) => return Ok(()),
             Err(Fault::Silent(error)) => return Err(error),
+            // Its slot has left the node meanwhile.
+            Err(fault) if fault.is_elsewhere() => return Err(fault.into_error()),
             Err(fault) => fault.into_error(),
         };
         let name = format!("{what} `{name}`");

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::connection::{Link, Pool};
+use super::connection::Link;
+use super::nodes::Nodes;
 use super::refusal::Release;
 use super::reply::Fault;
-use super::{How, give_back};
+use super::{How, give_back, give_back_each};
 use crate::clock::boottime;
 use crate::error::StoreErrorKind;
 use crate::outstanding::{Outstanding, Ticket};
@@ -40,7 +41,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// it over where there is neither, where the runtime ends before the clean-up is settled, and where it may be idle: a runtime
 /// of one thread works only while somebody is blocked on it.
 pub(super) fn start(
-    pool: &Arc<Pool>,
+    nodes: &Arc<Nodes>,
     link: Option<Arc<Link>>,
     outstanding: &Outstanding,
     claim: Claim,
@@ -50,14 +51,14 @@ pub(super) fn start(
 ) {
     let current = Handle::try_current().ok();
     // Outside of a runtime nobody can tell whether the connection's is still at work.
-    let link = link.filter(|_| known == Known::Unknown || current.is_some() || pool.background().is_none());
+    let link = link.filter(|_| known == Known::Unknown || current.is_some() || nodes.any().background().is_none());
     let runtime = link.as_ref().map(|link| link.runtime.clone()).or(current);
     let span = cleanup::span(&claim);
     let case = Arc::new(Case { known, entries, open: Mutex::new(Some((claim, outstanding.begin(), done))) });
-    let settling = Settling { pool: pool.clone(), case: case.clone(), role: Role::First };
+    let settling = Settling { nodes: nodes.clone(), case: case.clone(), role: Role::First };
     let Some(runtime) = runtime else { return drop(settling) };
-    if let (RuntimeFlavor::CurrentThread, Some(background)) = (runtime.runtime_flavor(), pool.background()) {
-        let rescue = Settling { pool: pool.clone(), case, role: Role::Rescue };
+    if let (RuntimeFlavor::CurrentThread, Some(background)) = (runtime.runtime_flavor(), nodes.any().background()) {
+        let rescue = Settling { nodes: nodes.clone(), case, role: Role::Rescue };
         background.spawn(rescue.settle_if_idle().instrument(span.clone()));
     }
     runtime.spawn(settling.settle(link).instrument(span));
@@ -89,7 +90,7 @@ impl Case {
 
 /// A clean-up under way.
 struct Settling {
-    pool: Arc<Pool>,
+    nodes: Arc<Nodes>,
     case: Arc<Case>,
     role: Role,
 }
@@ -108,7 +109,7 @@ enum Role {
 impl Settling {
     async fn settle(mut self, link: Option<Arc<Link>>) {
         let Some(claim) = self.case.claim() else { return };
-        match settle(&self.pool, link.as_deref(), &claim, &self.case).await {
+        match settle(&self.nodes, link.as_deref(), &claim, &self.case).await {
             Some(true) => drop(self.case.close()),
             // Another runtime could do no better.
             Some(false) if matches!(self.role, Role::First) => self.role = Role::Last,
@@ -127,11 +128,11 @@ impl Settling {
 
 impl Drop for Settling {
     fn drop(&mut self) {
-        match (self.role, self.pool.background()) {
+        match (self.role, self.nodes.any().background()) {
             (Role::Rescue, _) => {}
             (Role::First, Some(background)) => {
                 let Some(claim) = self.case.claim() else { return };
-                let last = Settling { pool: self.pool.clone(), case: self.case.clone(), role: Role::Last };
+                let last = Settling { nodes: self.nodes.clone(), case: self.case.clone(), role: Role::Last };
                 background.spawn(last.settle(None).instrument(cleanup::span(&claim)));
             }
             (Role::First | Role::Last, _) => {
@@ -145,22 +146,23 @@ impl Drop for Settling {
 
 /// Deletes `claim`'s keys where they are still ours, until the outcome is certain. `false`: it is not, and will not be. `None`:
 /// this runtime has no timers, or no I/O.
-async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, case: &Case) -> Option<bool> {
-    let Case { known, entries, .. } = case;
+async fn settle(nodes: &Arc<Nodes>, link: Option<&Link>, claim: &Claim, case: &Case) -> Option<bool> {
+    let Case { known: at_first, ref entries, .. } = *case;
+    let mut known = at_first;
     let end = boottime().plus(claim.ttl);
     // This request is never given up while the connection lives: behind a stopped server it waits in line with the request
     // that it follows, which may be carried out long after the TTL counted from here, with a fresh one.
     let mut behind = pin!(async {
         match link {
             Some(link) => {
-                let how = if *known == Known::Held { How::Patiently } else { How::Behind };
+                let how = if at_first == Known::Held { How::Patiently } else { How::Behind };
                 give_back(link, claim, entries, how).await
             }
             None => pending().await,
         }
     });
     let mut behind_is_open = link.is_some();
-    let mut wait = if behind_is_open { pool.timeouts.operation } else { Duration::ZERO };
+    let mut wait = if behind_is_open { nodes.any().timeouts.operation } else { Duration::ZERO };
     let mut denials = 0_u32;
     loop {
         if behind_is_open {
@@ -169,7 +171,11 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, case: &Cas
                 // Whatever it says: it was executed behind the request that it follows.
                 Ok(Ok(_)) => return Some(true),
                 // Refused by the server, or the connection died: from here on the other connections have to do.
-                Ok(Err(_)) => {
+                Ok(Err(fault)) => {
+                    // Turned away behind the request that it follows: that was carried out before, or never will be.
+                    if fault.is_elsewhere() {
+                        known = Known::Held;
+                    }
                     behind_is_open = false;
                     wait = Duration::ZERO;
                 }
@@ -181,10 +187,9 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, case: &Cas
         if boottime() >= end {
             return Some(behind_is_open && behind.await.is_ok());
         }
-        let answer = match pool.link().await {
-            Ok(other) => give_back(&other, claim, entries, How::InTime).await,
-            Err(error) if error.kind() == StoreErrorKind::Runtime => return None,
-            Err(error) => Err(Fault::Silent(error)),
+        let answer = match elsewhere(nodes, claim, entries).await {
+            Err(Fault::Silent(error)) if error.kind() == StoreErrorKind::Runtime => return None,
+            answer => answer,
         };
         match (answer, known) {
             (Ok(true), _) | (Ok(false), Known::Held) => return Some(true),
@@ -202,5 +207,20 @@ async fn settle(pool: &Arc<Pool>, link: Option<&Link>, claim: &Claim, case: &Cas
             return Some(true);
         }
         wait = wait.saturating_mul(2).clamp(Duration::from_secs(1), Duration::from_secs(60));
+    }
+}
+
+/// Gives `claim` back on whatever connection there is.
+async fn elsewhere(nodes: &Nodes, claim: &Claim, entries: &[String]) -> Result<bool, Fault> {
+    let mut route = nodes.route(&claim.keys[0]);
+    loop {
+        let link = route.link().await.map_err(Fault::Silent)?;
+        match give_back(&link, claim, entries, How::InTime).await {
+            Err(fault) if fault.is_on_the_move() && claim.keys.len() > 1 => {
+                return Box::pin(give_back_each(nodes, claim)).await;
+            }
+            Err(fault) if route.follows(&fault).await => {}
+            answer => return answer,
+        }
     }
 }

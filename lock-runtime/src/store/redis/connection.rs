@@ -26,6 +26,7 @@ use super::stream;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::holder::Token;
 use crate::keeper::{Background, Errand};
+use crate::key::LockKey;
 use crate::timer;
 
 /// How a store's connections are made and used.
@@ -33,6 +34,13 @@ use crate::timer;
 pub(super) struct Settings {
     pub(super) address: Address,
     pub(super) timeouts: Timeouts,
+}
+
+impl Settings {
+    /// A second for everything.
+    pub(super) fn new(address: Address) -> Self {
+        Self { address, timeouts: Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) } }
+    }
 }
 
 /// How long the store's operations may take.
@@ -51,7 +59,9 @@ pub(super) struct Pool {
     /// Of a few runtimes, mostly of one.
     slots: Mutex<Vec<(Id, Arc<Slot>)>>,
     /// Where clean-ups run that have no runtime.
-    background: OnceLock<Background>,
+    background: Arc<OnceLock<Background>>,
+    /// What our callers in a cluster are called, on all of its nodes.
+    caller: Option<Arc<str>>,
     pub(super) learned: Arc<Learned>,
     pub(super) notes: Arc<Notes>,
 }
@@ -96,9 +106,28 @@ impl Pool {
             address: settings.address,
             timeouts: settings.timeouts,
             slots: Mutex::default(),
-            background: OnceLock::new(),
+            background: Arc::default(),
+            caller: None,
             learned: Arc::default(),
             notes: Arc::default(),
+        }
+    }
+
+    /// Of a node of a cluster: the first that is known.
+    #[cfg(feature = "cluster")]
+    pub(super) fn in_cluster(settings: Settings) -> Self {
+        Self { caller: Some(Token::fresh().as_str().into()), ..Self::new(settings) }
+    }
+
+    /// Of another node of the same cluster.
+    #[cfg(feature = "cluster")]
+    pub(super) fn beside(&self, settings: Settings) -> Self {
+        Self {
+            background: self.background.clone(),
+            caller: self.caller.clone(),
+            learned: self.learned.clone(),
+            notes: self.notes.clone(),
+            ..Self::new(settings)
         }
     }
 
@@ -253,6 +282,9 @@ impl Pool {
             channel: channel.clone(),
             is_pushed_to: protocol.supports_resp3(),
             listens: OnceCell::new(),
+            in_cluster: self.caller.is_some(),
+            #[cfg(feature = "cluster")]
+            asks: None,
         }))
     }
 
@@ -392,10 +424,19 @@ pub(super) struct Link {
     is_pushed_to: bool,
     /// Set when the server has confirmed that it does.
     listens: OnceCell<()>,
+    /// The server is a node of a cluster.
+    in_cluster: bool,
+    /// The connection that this one is, where each request asks for a slot which the node does not have yet.
+    #[cfg(feature = "cluster")]
+    asks: Option<Arc<Link>>,
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
+        #[cfg(feature = "cluster")]
+        if self.asks.is_some() {
+            return;
+        }
         // Nobody waits for an answer any more, and a server that is stopped might never give it.
         self.driver.abort();
     }
@@ -423,7 +464,7 @@ impl Link {
     /// Has the server call those who wait in line, before the first of them takes its place: who is not there is passed over.
     /// `false`: it does not.
     pub(super) async fn is_in_line(&self) -> Result<bool, Fault> {
-        if !self.is_pushed_to || !self.learned.has_lines() {
+        if self.in_cluster || !self.is_pushed_to || !self.learned.has_lines() {
             return Ok(false);
         }
         match self.listens.get_or_try_init(|| self.listen()).await {
@@ -465,7 +506,17 @@ impl Link {
 
     /// Whether a lock that is given back may go to those who wait in line.
     pub(super) fn gives_to_lines(&self) -> bool {
-        self.learned.gives_to_lines()
+        !self.in_cluster && self.learned.gives_to_lines()
+    }
+
+    /// Where the counter `counter` is for a lock on `key`; `None`: at that name.
+    pub(super) fn counter(&self, key: &LockKey, counter: &LockKey) -> Option<LockKey> {
+        #[cfg(feature = "cluster")]
+        if self.in_cluster {
+            return Some(super::cluster::counter(key, counter));
+        }
+        let _ = (key, counter);
+        None
     }
 
     /// The server's address, for people to read.
@@ -529,6 +580,10 @@ impl Link {
 
     /// Sends a command and waits for the answer, or for the connection to break.
     pub(super) async fn ask_patiently(&self, command: &Cmd) -> Result<Value, Fault> {
+        #[cfg(feature = "cluster")]
+        if self.asks.is_some() {
+            return Box::pin(self.ask_before_it_moved(command)).await;
+        }
         let mut connection = self.connection.clone();
         let _asking = self.pulse.ask();
         match connection.send_packed_command(command).await.and_then(Value::extract_error) {
@@ -537,9 +592,48 @@ impl Link {
         }
     }
 
+    /// As [`ask_patiently`](Self::ask_patiently), of a slot that is on its way to the node.
+    #[cfg(feature = "cluster")]
+    async fn ask_before_it_moved(&self, command: &Cmd) -> Result<Value, Fault> {
+        let mut connection = self.connection.clone();
+        let _asking = self.pulse.ask();
+        // In one message: what comes first counts for what comes next on the connection, whoever sends it.
+        let mut both = redis::pipe();
+        both.cmd("ASKING").add_command(command.clone());
+        let answer = connection.send_packed_commands(&both, 1, 1).await;
+        let answer = answer.map(|answers| answers.into_iter().next().unwrap_or(Value::Nil));
+        answer.and_then(Value::extract_error).map_err(|error| self.fault(&error))
+    }
+
+    /// The same connection, on which each request asks for a slot that is on its way to the node.
+    #[cfg(feature = "cluster")]
+    pub(super) fn asking(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self {
+            connection: self.connection.clone(),
+            driver: self.driver.clone(),
+            server: self.server.clone(),
+            runtime: self.runtime.clone(),
+            background: self.background.clone(),
+            timeout: self.timeout,
+            pulse: self.pulse.clone(),
+            wire: self.wire.clone(),
+            learned: self.learned.clone(),
+            notes: self.notes.clone(),
+            channel: self.channel.clone(),
+            is_pushed_to: self.is_pushed_to,
+            listens: OnceCell::new(),
+            in_cluster: self.in_cluster,
+            asks: Some(self.clone()),
+        })
+    }
+
     /// What an error of this connection means. After a silence it is not used any more.
     fn fault(&self, error: &RedisError) -> Fault {
-        let fault = Fault::read(error, &self.server);
+        #[cfg(feature = "cluster")]
+        let read = if self.in_cluster { Fault::read_of_node } else { Fault::read };
+        #[cfg(not(feature = "cluster"))]
+        let read = Fault::read;
+        let fault = read(error, &self.server);
         if matches!(fault, Fault::Silent(_)) {
             self.break_off();
         }

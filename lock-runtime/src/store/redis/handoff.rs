@@ -67,7 +67,7 @@ impl InLine {
     pub(super) fn new(store: &RedisStore, claim: Claim) -> Self {
         Self {
             store: store.clone(),
-            call: store.pool.notes.expect(&claim.token),
+            call: store.nodes.any().notes.expect(&claim.token),
             window: WINDOW.min(claim.ttl),
             claim,
             failures: 0,
@@ -79,10 +79,6 @@ impl InLine {
             stray: None,
             settled: false,
         }
-    }
-
-    fn pool(&self) -> &Arc<Pool> {
-        &self.store.pool
     }
 
     /// What is sent from here on goes down `link`.
@@ -150,7 +146,7 @@ impl InLine {
     }
 
     async fn enqueue(&mut self) -> Result<Place, Fault> {
-        let link = self.pool().link().await.map_err(Fault::Silent)?;
+        let link = self.store.nodes.any().link().await.map_err(Fault::Silent)?;
         if self.failures >= FAILURES {
             return Ok(Place::none(None));
         }
@@ -183,7 +179,7 @@ impl InLine {
         fence: Option<&LockKey>,
         spares: u32,
     ) -> Result<Option<Confirmed>, Fault> {
-        let link = self.pool().link().await.map_err(Fault::Silent)?;
+        let link = self.store.nodes.any().link().await.map_err(Fault::Silent)?;
         let granted = std::mem::take(&mut self.granted) | self.call.take_granted();
         // The lease counts from here: before the request is sent.
         let sent = boottime();
@@ -259,8 +255,8 @@ impl Drop for InLine {
         if self.settled {
             return;
         }
-        let RedisStore { pool, pending } = &self.store;
-        pool.notes.forget(&self.claim.token);
+        let RedisStore { nodes, pending } = &self.store;
+        nodes.any().notes.forget(&self.claim.token);
         if self.entries.is_empty() {
             return;
         }
@@ -269,7 +265,7 @@ impl Drop for InLine {
         let ends = [(self.link.take(), known), (self.stray.take(), Known::Unknown)];
         for (link, known) in ends.into_iter().filter(|(link, _)| link.is_some()) {
             let entries = self.entries.clone();
-            cleanup::start(pool, link, pending, self.claim.clone(), entries, known, Done::nothing());
+            cleanup::start(nodes, link, pending, self.claim.clone(), entries, known, Done::nothing());
         }
     }
 }

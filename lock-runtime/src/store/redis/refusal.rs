@@ -52,7 +52,7 @@ pub(super) struct Refusal {
 /// The first row that fits counts. `NOSCRIPT` is not refused but followed by the script's text; here it stands for servers
 /// that say so even then. `COUNTER` is what our own script says.
 #[rustfmt::skip]
-static TABLE: [Refusal; 24] = {
+static TABLE: [Refusal; 25] = {
     use {Acquire::{Foreign, Refuse, Retry, Unheard}, Release::{NotHeld, Orphan}, Renew::{Lost, Unknown}};
     const AGAIN: Release = Release::Retry;
     [
@@ -70,6 +70,7 @@ static TABLE: [Refusal; 24] = {
         row("NOSCRIPT",     "",                              Retry,   Unknown, AGAIN,   "it does not know a script that it was just sent"),
         row("MOVED",        "",                              Refuse,  Unknown, Orphan,  ANOTHER_NODE),
         row("ASK",          "",                              Refuse,  Unknown, Orphan,  ANOTHER_NODE),
+        row("CROSSSLOT",    "",                              Refuse,  Unknown, Orphan,  "keys of one lock are in different slots of a cluster"),
         row("NOAUTH",       "",                              Refuse,  Unknown, Orphan,  "it wants a password; put it into the URL"),
         row("WRONGPASS",    "",                              Refuse,  Unknown, Orphan,  "wrong user name or password"),
         // About keys in the words of servers from 7.2 on and of older ones, which have others again inside of a script.
@@ -161,6 +162,7 @@ mod tests {
             ("NOSCRIPT", "No matching script. Please use EVAL.", passing),
             ("MOVED", "3999 127.0.0.1:6381", for_good),
             ("ASK", "3999 127.0.0.1:6381", for_good),
+            ("CROSSSLOT", "Keys in request don't hash to the same slot", for_good),
             ("NOAUTH", "Authentication required.", for_good),
             ("WRONGPASS", "invalid username-password pair or user is disabled.", for_good),
             ("NOPERM", "this user has no permissions to run the 'get' command", for_good),

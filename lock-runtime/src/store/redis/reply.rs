@@ -15,6 +15,22 @@ pub(super) enum Fault {
     Answered { code: String, refusal: &'static Refusal, error: StoreError },
     /// There was no answer: nobody knows whether it was done, or will be.
     Silent(StoreError),
+    /// A node of a cluster has turned it away: another one has the key.
+    #[cfg(feature = "cluster")]
+    Elsewhere(Box<Elsewhere>),
+}
+
+/// Where a key is, as a node of a cluster says that does not have it.
+#[cfg(feature = "cluster")]
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) slot: u16,
+    /// The slot is on its way there: this key is, and others may not be.
+    pub(super) asks: bool,
+    /// What is told to callers when nobody goes there.
+    pub(super) error: StoreError,
 }
 
 impl Fault {
@@ -48,6 +64,52 @@ impl Fault {
             _ => (StoreErrorKind::Protocol, format!("answered something unknown: {}", error.category())),
         };
         Self::Silent(StoreError::new(kind, format!("redis at {server} {what}")))
+    }
+
+    /// As [`read`](Self::read), an error of a node of a cluster.
+    #[cfg(feature = "cluster")]
+    pub(super) fn read_of_node(error: &RedisError, server: &str) -> Self {
+        let redirected = error.redirect_node().and_then(|(address, slot)| {
+            let (host, port) = address.rsplit_once(':')?;
+            // Without a host, it is the one of whoever says so.
+            let host = if host.is_empty() || host == "?" { server.rsplit_once(':')?.0 } else { host };
+            let asks = error.code() == Some("ASK");
+            let text =
+                format!("redis at {server} sent us to the node at {address}, and so on; is the cluster changing?");
+            let error = StoreError::new(StoreErrorKind::Refused, text);
+            Some(Elsewhere { host: host.to_owned(), port: port.parse().ok()?, slot, asks, error })
+        });
+        redirected.map_or_else(|| Self::read(error, server), |elsewhere| Self::Elsewhere(Box::new(elsewhere)))
+    }
+
+    /// A cluster has not carried it out, and nothing that was sent before it on that connection will be: see
+    /// [`Route`](super::nodes::Route).
+    pub(super) fn is_turned_away(&self) -> bool {
+        match self {
+            Self::Answered { code, .. } => matches!(&**code, "TRYAGAIN" | "CLUSTERDOWN" | "MOVED" | "ASK"),
+            Self::Silent(_) => false,
+            #[cfg(feature = "cluster")]
+            Self::Elsewhere(_) => true,
+        }
+    }
+
+    /// Another node has the key.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Answered { .. } | Self::Silent(_) => false,
+            #[cfg(feature = "cluster")]
+            Self::Elsewhere(_) => true,
+        }
+    }
+
+    /// The keys of a slot that is on its way are at two nodes: one key alone can be asked for.
+    pub(super) fn is_on_the_move(&self) -> bool {
+        matches!(self, Self::Answered { code, .. } if code == "TRYAGAIN")
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_cluster_down(&self) -> bool {
+        matches!(self, Self::Answered { code, .. } if code == "CLUSTERDOWN")
     }
 
     /// Reads an error of a greeting, in which a server may echo the password: only its code is repeated.
@@ -90,6 +152,17 @@ impl Fault {
     pub(super) fn into_error(self) -> StoreError {
         match self {
             Self::Answered { error, .. } | Self::Silent(error) => error,
+            #[cfg(feature = "cluster")]
+            Self::Elsewhere(elsewhere) => elsewhere.error,
+        }
+    }
+
+    /// What sort of trouble it is.
+    pub(super) fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::Answered { error, .. } | Self::Silent(error) => error.kind(),
+            #[cfg(feature = "cluster")]
+            Self::Elsewhere(elsewhere) => elsewhere.error.kind(),
         }
     }
 
@@ -97,6 +170,8 @@ impl Fault {
     pub(super) fn refused(&self) -> Option<Acquire> {
         match self {
             Self::Answered { refusal, .. } if refusal.acquire != Acquire::Unheard => Some(refusal.acquire),
+            #[cfg(feature = "cluster")]
+            Self::Elsewhere(_) => Some(Acquire::Retry),
             _ => None,
         }
     }
@@ -112,6 +187,8 @@ impl Fault {
             Self::Answered { refusal, .. } => refusal.release,
             Self::Silent(error) if error.is_transient() => Release::Retry,
             Self::Silent(_) => Release::Orphan,
+            #[cfg(feature = "cluster")]
+            Self::Elsewhere(_) => Release::Retry,
         }
     }
 
