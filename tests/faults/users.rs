@@ -70,7 +70,8 @@ async fn row_46_missing_permission_is_no_statement_about_the_lock() {
 /// Turned red by: a denied renewal that ends the lease at once, or lets it be believed in for longer.
 #[tokio::test]
 async fn row_46_permission_revoked_in_the_middle_of_a_call() {
-    const LEASE: Duration = Duration::from_secs(1);
+    // The drift that is allowed for is what a busy machine may be late.
+    const LEASE: Duration = Duration::from_secs(3);
 
     /// Looks at the key when the body is dropped.
     struct Dropped<'a> {
