@@ -95,8 +95,8 @@ async fn without_the_lock_it_oversells() {
 /// Promise: a buyer who stalls with the lock loses it when the lease ends, which is drawn, and buys nothing; those who waited
 /// behind get all twenty pairs.
 ///
-/// Turned red by: a body that is polled past its lease (it would take a pair); an end of the body that is not recorded when it
-/// is dropped.
+/// Turned red by: `on_lost = "proceed"` in the attribute of `buy`, or a body that is polled past its lease: it takes the
+/// twenty-first pair.
 #[tokio::test]
 async fn who_stalls_loses_the_lock() {
     let Some(browser) = Browser::start().await else { return };
