@@ -4,8 +4,8 @@
 #   tests/run.sh         what has to pass before a commit, at most 20 minutes on two cores
 #   tests/run.sh --all   the long tests too
 #
-# Needs cargo, a redis-server binary, and python3 and npm for the tests beside other libraries and on an older Redis; what is
-# missing of these it installs on Debian and its relatives. No server has to be running: the tests
+# Needs cargo, a redis-server binary, python3 and npm for the tests beside other libraries and on an older Redis, and chromium
+# with its driver for the live page; what is missing of these it installs on Debian and its relatives. No server has to be running: the tests
 # start their own on free ports, and none may be left when they are done.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -156,6 +156,24 @@ install_interop_libraries() {
   [[ $failed == 0 ]] && echo "$versions" >"$directory/versions"
 }
 
+### A browser, for tests/page
+
+find_browser() {
+  if { command -v chromium && command -v chromedriver; } || install_browser; then
+    chromium --version
+    chromedriver --version
+    # From here on, a test that does not find it fails.
+    export LOCK_REQUIRE_BROWSER=1
+  else
+    echo "*** NOT TESTED: the live page of the web example: chromium and its driver could not be installed ***" >&2
+    [[ -z ${CI:-} ]]
+  fi
+}
+
+install_browser() {
+  command -v apt-get >/dev/null && apt_install chromium chromium-driver
+}
+
 ### Lints, features, dependencies
 
 lint() { # lint ARGUMENTS OF CARGO...
@@ -258,7 +276,7 @@ servers_left() {
   for process in /proc/[0-9]*; do
     name=
     { read -r name <"$process/comm"; } 2>/dev/null || true
-    if [[ $name == redis* && $(readlink "$process/cwd" 2>/dev/null) == "$TMPDIR"/* ]]; then
+    if [[ $name == @(redis|chrom)* && $(readlink "$process/cwd" 2>/dev/null) == "$TMPDIR"/* ]]; then
       basename "$process"
     fi
   done
@@ -271,13 +289,14 @@ no_server_is_left() {
     [[ -n $left ]] || return 0
     sleep 0.1
   done
-  echo "still running: redis-server with the process ids ${left//$'\n'/, }" >&2
+  echo "still running: servers or browsers with the process ids ${left//$'\n'/, }" >&2
   return 1
 }
 
 step "redis-server" find_redis
 step "libraries of other languages" find_interop_libraries
 step "an older Redis" find_older_redis
+step "a browser" find_browser
 step "formatting" cargo fmt --all --check
 step "lints, all features" lint --workspace --all-targets --all-features
 step "lints, features one by one" lint_features_one_by_one

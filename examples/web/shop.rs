@@ -1,17 +1,6 @@
-//! A web shop whose handlers lock what they change.
-//!
-//! ```sh
-//! cargo run --example web                                   # locks in memory: for one process
-//! REDIS_URL=redis://127.0.0.1/ cargo run --example web      # locks in Redis: for many
-//! LOCK=off cargo run --example web                          # no locks: watch the stock go below zero
-//! ```
-//!
-//! `PORT` chooses the port; 0 takes any that is free.
+//! The shop: handlers that lock what they change.
 
 use std::collections::HashMap;
-use std::env;
-use std::error::Error;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +10,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use lock_runtime::{Busy, LockError, LockManager, distributed_lock};
-use tokio::net::TcpListener;
 
 // The handlers. The lock's key names what must not be changed by two at once: this item, this order. Everybody who
 // wants the same waits; different items and orders do not wait for each other.
@@ -107,14 +95,14 @@ const ALREADY_PAID: AppError = AppError { status: StatusCode::CONFLICT, text: "A
 
 /// What all handlers share.
 #[derive(Clone)]
-struct Shop {
+pub(crate) struct Shop {
     locks: LockManager,
     stock: Table,
     charges: Table,
 }
 
 impl Shop {
-    fn new(locks: LockManager) -> Self {
+    pub(crate) fn new(locks: LockManager) -> Self {
         let stock = Table::with([("coffee", 50), ("tea", 50)]);
         Self { locks, stock, charges: Table::with([]) }
     }
@@ -181,7 +169,7 @@ impl Table {
     }
 }
 
-fn router(locked: bool) -> Router<Shop> {
+pub(crate) fn router(locked: bool) -> Router<Shop> {
     let router = Router::new().route("/stock/{item}", get(stock)).route("/orders/{id}", get(charges));
     if locked {
         router.route("/stock/{item}/buy", post(buy)).route("/orders/{id}/pay", post(pay)).route("/report", get(report))
@@ -190,52 +178,5 @@ fn router(locked: bool) -> Router<Shop> {
             .route("/stock/{item}/buy", post(unlocked::buy))
             .route("/orders/{id}/pay", post(unlocked::pay))
             .route("/report", get(unlocked::report))
-    }
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    match serve().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn serve() -> Result<(), Box<dyn Error>> {
-    let locks = if let Ok(url) = env::var("REDIS_URL") {
-        println!("Locks are in Redis: start as many instances as you like.");
-        LockManager::connect(&url).await?
-    } else {
-        println!("REDIS_URL is not set: locks are in memory, and reach no further than this process.");
-        LockManager::in_memory()
-    };
-    let locked = env::var("LOCK").as_deref() != Ok("off");
-    if !locked {
-        println!("LOCK=off: the handlers run without their locks.");
-    }
-
-    let port = env::var("PORT").map_or(Ok(3000), |port| port.parse::<u16>())?;
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    let address = listener.local_addr()?;
-    println!("Serving on http://{address}");
-    println!("  curl -X POST http://{address}/stock/coffee/buy     curl http://{address}/stock/coffee");
-    println!("  curl -X POST http://{address}/orders/42/pay        curl http://{address}/orders/42");
-    println!("  curl http://{address}/report");
-
-    let app = router(locked).with_state(Shop::new(locks.clone()));
-    axum::serve(listener, app).with_graceful_shutdown(interrupt()).await?;
-    // Whatever is still held is released, and not left to its TTL.
-    locks.shutdown().await;
-    Ok(())
-}
-
-/// Ends at Ctrl-C.
-async fn interrupt() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // Without such a signal, the service runs until it is killed.
-        std::future::pending::<()>().await;
     }
 }

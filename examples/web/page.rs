@@ -1,0 +1,78 @@
+//! The page, and what it is told while it is open.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use futures_util::stream::{self, StreamExt};
+use serde_json::json;
+
+use crate::feed::Message;
+use crate::sale::{Refusal, Sale};
+use crate::stock::{PIECES, Stock};
+
+/// How often the pages are told how things stand.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(crate) fn router() -> Router<Arc<Sale>> {
+    let file = |kind: &'static str, text: &'static str| get(move || async move { ([(CONTENT_TYPE, kind)], text) });
+    Router::new()
+        .route("/", get(async || Html(include_str!("page/page.html"))))
+        .route("/page.css", file("text/css", include_str!("page/page.css")))
+        .route("/page.js", file("text/javascript", include_str!("page/page.js")))
+        // The page shows the very code that runs.
+        .route("/buy.rs", file("text/plain; charset=utf-8", include_str!("buy.rs")))
+        .route("/events", get(events))
+}
+
+/// Server-sent events: who is talking, what has happened so far, and from then on whatever happens.
+async fn events(State(sale): State<Arc<Sale>>) -> impl IntoResponse {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let hello = json!({
+        "now": u64::try_from(now).unwrap_or(u64::MAX), "instance": &*sale.instance, "pieces": PIECES,
+        "lock": sale.key(), "shared": matches!(sale.stock, Stock::Redis(_)),
+    });
+    let hello = Message { kind: "hello", data: hello.to_string().into() };
+    let (history, live) = sale.feed.watch();
+    let past = stream::iter([hello].into_iter().chain(history));
+    // A page that cannot keep up is sent away as well. It comes back by itself, and is told everything anew.
+    let future = stream::unfold(live, async |mut live| Some((live.recv().await.ok().flatten()?, live)));
+    let events = past.chain(future).map(|message| Event::default().event(message.kind).data(message.data));
+    Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default())
+}
+
+/// Tells the pages how things stand, for as long as there are any.
+pub(crate) async fn look(sale: Arc<Sale>) {
+    let mut trouble = false;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !sale.feed.is_watched() {
+            continue;
+        }
+        match standing(&sale).await {
+            Ok(standing) => {
+                trouble = false;
+                sale.feed.tell("standing", &standing);
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if !trouble {
+                    eprintln!("{text}");
+                }
+                trouble = true;
+                sale.feed.tell("trouble", &json!(text).to_string());
+            }
+        }
+    }
+}
+
+async fn standing(sale: &Sale) -> Result<String, Refusal> {
+    let left = sale.stock.read().await?;
+    Ok(json!({ "left": left }).to_string())
+}
