@@ -22,8 +22,9 @@ TMPDIR=$(mktemp -d)
 export TMPDIR
 
 # What a first build leaves for later ones costs gigabytes, and a machine that checks only once never reads it.
+# Nor is anybody there who would step through it in a debugger.
 if [[ -n ${CI:-} ]]; then
-  export CARGO_INCREMENTAL=0
+  export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
 fi
 
 ### Steps

@@ -154,6 +154,11 @@ fn fencing_tokens_of_three_clients() {
 fn states_that_count_as_one_go_on_alike() {
     alike_go_on_alike(&Redlock::new("claims", 2).endless().room(1));
     alike_go_on_alike(&renewals().room(0).forgetful(1));
+}
+
+#[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
+fn states_that_count_as_one_go_on_alike_with_fencing_tokens() {
     alike_go_on_alike(&Redlock::new("fenced", 2).fenced().breaks(1));
 }
 
