@@ -5,7 +5,7 @@ use lock_tests::Admin;
 use super::*;
 
 /// With a tag, with an empty one, with braces that are none, and without.
-const KEYS: [&str; 8] = ["order:1", "{order:1}:a", "a}b", "{}x", "a{b", "a{}b{c}", "x{y}z{w}", "é"];
+pub(crate) const KEYS: [&str; 8] = ["order:1", "{order:1}:a", "a}b", "{}x", "a{b", "a{}b{c}", "x{y}z{w}", "é"];
 
 /// Promise: any key can be locked in a cluster, under the attribute too: taken, found held, extended, given back, with fencing
 /// tokens that rise, and all that is kept of it is in its slot. Nothing is left but the counters.

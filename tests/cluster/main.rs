@@ -2,6 +2,7 @@
 
 mod changing;
 mod keys;
+mod lines;
 mod moving;
 mod nodes;
 

@@ -188,7 +188,7 @@ async fn slots_move_under_load() {
         let mut count = 0;
         for line in output.lines().filter(|line| *line != "begun") {
             let words: Vec<&str> = line.split(' ').collect();
-            let [key, begin, end] = words[..] else { panic!("worker {n}: {line}") };
+            let [key, begin, end] = words[..] else { panic!("worker {n}: {output}") };
             let number = |word: &str| word.parse::<u128>().expect("a number");
             turns.entry(key.to_owned()).or_default().push((number(begin), number(end), n));
             count += 1;

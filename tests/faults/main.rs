@@ -7,6 +7,7 @@
 mod acquiring;
 mod cancelling;
 mod clocks;
+mod clusters;
 mod leases;
 mod limits;
 mod lines;

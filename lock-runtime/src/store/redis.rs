@@ -392,7 +392,7 @@ impl Store for RedisStore {
     }
 
     fn keeps_line(&self) -> bool {
-        !self.nodes.is_cluster() && self.nodes.any().learned.has_lines()
+        self.nodes.any().learned.has_lines()
     }
 
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
@@ -491,7 +491,7 @@ async fn give_back(link: &Link, claim: &Claim, entries: &[String], how: How) -> 
         };
         return Ok(reply::number(how.run(link, &script::FLOOR, command).await, link.server())? == 1);
     }
-    let release = |command: &mut Cmd| write_release(command, claim, entries);
+    let release = |command: &mut Cmd| write_release(command, claim, entries, link.naming());
     with_line_or_plain(link, how, release, |command| write_keys(command, claim)).await
 }
 
@@ -515,7 +515,7 @@ async fn give_back_each(nodes: &Nodes, claim: &Claim) -> Result<bool, Fault> {
 /// As [`give_back`], of the claim that has stored `value` under `key`.
 async fn give_back_value(link: &Link, key: &str, value: &[u8]) -> Result<bool, Fault> {
     let release = |command: &mut Cmd| {
-        command.arg(2).arg(key).arg([key, LINE].concat()).arg(value);
+        command.arg(2).arg(key).arg(link.naming().line(key)).arg(value);
     };
     let plain = |command: &mut Cmd| {
         command.arg(1).arg(key).arg(value);
@@ -534,6 +534,8 @@ async fn with_line_or_plain(
     if link.gives_to_lines() {
         match how.run(link, &script::RELEASE, release).await {
             Err(fault) if fault.is_denied() => denied = Some(fault),
+            // The key may be at another node than its line: it goes to nobody, and whoever waits finds it free.
+            Err(fault) if fault.is_on_the_move() => {}
             answer => {
                 let answer = reply::number(answer, link.server())?;
                 if answer == 3 {
@@ -564,10 +566,10 @@ fn write_lift(command: &mut Cmd, claim: &Claim, counter: Option<&LockKey>, fence
 }
 
 /// What the script that gives a claim back is told: each key with its line, and the entries that leave it.
-fn write_release(command: &mut Cmd, claim: &Claim, entries: &[String]) {
+fn write_release(command: &mut Cmd, claim: &Claim, entries: &[String], naming: Naming) {
     command.arg(2 * claim.keys.len());
     for key in &*claim.keys {
-        command.arg(key.as_str()).arg(Line(key));
+        command.arg(key.as_str()).arg(naming.line(key.as_str()));
     }
     command.arg(ValueOf(claim)).arg(entries);
 }
@@ -608,15 +610,41 @@ impl ToRedisArgs for ValueOf<'_> {
     }
 }
 
+/// What is kept beside a key is called by a rule.
+#[derive(Clone, Copy, Debug)]
+enum Naming {
+    /// As the key, and what it is.
+    Plain,
+    /// So that it is in the key's slot.
+    #[cfg(feature = "cluster")]
+    InSlot,
+}
+
+impl Naming {
+    fn line(self, key: &str) -> Line<'_> {
+        Line { key, naming: self }
+    }
+}
+
 /// Where the line of a key is kept, written as an argument without a string of its own.
-struct Line<'a>(&'a LockKey);
+struct Line<'a> {
+    key: &'a str,
+    naming: Naming,
+}
 
 impl ToRedisArgs for Line<'_> {
     fn write_redis_args<W: RedisWrite + ?Sized>(&self, out: &mut W) {
-        let mut argument = out.writer_for_next_arg();
-        for part in [self.0.as_str(), LINE] {
-            // Into the command's own buffer: this cannot fail.
-            let _ = argument.write_all(part.as_bytes());
+        let mut write = |parts: &[&str]| {
+            let mut argument = out.writer_for_next_arg();
+            for part in parts {
+                // Into the command's own buffer: this cannot fail.
+                let _ = argument.write_all(part.as_bytes());
+            }
+        };
+        match self.naming {
+            Naming::Plain => write(&[self.key, LINE]),
+            #[cfg(feature = "cluster")]
+            Naming::InSlot => write(&[self.key, cluster::line_infix(self.key).as_str(), LINE]),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::connection::{self, Link, Pool};
 use super::nodes::Nodes;
 use super::reply::Fault;
 use super::script::{self, Script, Text};
-use super::{Line, ValueOf, write_keys};
+use super::{ValueOf, write_keys};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::LockKey;
 use crate::store::Claim;
@@ -20,81 +20,84 @@ const PROBE: Duration = Duration::from_secs(5);
 
 /// Every command that is sent, or called by a script, with its arguments for a probe.
 const COMMANDS: [(&str, Arguments); 9] = [
-    ("PING", |_, _| {}),
+    ("PING", |_, _, _| {}),
     ("SET", write_key_and_value),
     ("GET", write_key),
     ("PTTL", write_key),
-    ("PEXPIRE", |command, probe| {
-        write_key(command, probe);
-        command.arg(probe.ttl_millis());
+    ("PEXPIRE", |command, probe, _| {
+        command.arg(probe.keys[0].as_str()).arg(probe.ttl_millis());
     }),
-    ("EVAL", |command, probe| {
+    ("EVAL", |command, probe, _| {
         command.arg(TRIVIAL);
         write_keys(command, probe);
     }),
-    ("EVALSHA", |command, probe| {
+    ("EVALSHA", |command, probe, _| {
         command.arg(Text::new(TRIVIAL.to_owned()).sha);
         write_keys(command, probe);
     }),
     // For fencing tokens.
-    ("TIME", |_, _| {}),
+    ("TIME", |_, _, _| {}),
     ("DEL", write_every_key),
 ];
 
 /// As [`COMMANDS`], what hand-off takes beyond them: in an order in which each finds what it looks for.
 const LINE_COMMANDS: [(&str, Arguments); 8] = [
-    ("RPUSH", |command, probe| {
-        command.arg(Line(&probe.keys[0])).arg("entry");
+    ("RPUSH", |command, probe, link| {
+        write_line(command, probe, link);
+        command.arg("entry");
     }),
-    ("LPOS", |command, probe| {
-        command.arg(Line(&probe.keys[0])).arg("entry");
+    ("LPOS", |command, probe, link| {
+        write_line(command, probe, link);
+        command.arg("entry");
     }),
     ("LLEN", write_line),
-    ("LINDEX", |command, probe| {
-        command.arg(Line(&probe.keys[0])).arg(0);
+    ("LINDEX", |command, probe, link| {
+        write_line(command, probe, link);
+        command.arg(0);
     }),
-    ("LREM", |command, probe| {
-        command.arg(Line(&probe.keys[0])).arg(0).arg("another");
+    ("LREM", |command, probe, link| {
+        write_line(command, probe, link);
+        command.arg(0).arg("another");
     }),
     ("LPOP", write_line),
-    ("PUBSUB", |command, _| {
-        command.arg("NUMSUB").arg(CHANNEL);
+    ("PUBSUB", |command, probe, link| {
+        command.arg(link.counted_by()).arg(link.channel_like(CHANNEL, &probe.keys[0]));
     }),
-    ("PUBLISH", |command, _| {
-        command.arg(CHANNEL).arg("");
+    ("PUBLISH", |command, probe, link| {
+        command.arg(link.channel_like(CHANNEL, &probe.keys[0])).arg("");
     }),
 ];
 
 /// Nobody listens to it.
 const CHANNEL: &str = "lock_runtime:self-test";
 
-type Arguments = fn(&mut Cmd, &Claim);
+type Arguments = fn(&mut Cmd, &Claim, &Link);
 
 const TRIVIAL: &str = "return 1";
 
-fn write_key(command: &mut Cmd, probe: &Claim) {
+fn write_key(command: &mut Cmd, probe: &Claim, _: &Link) {
     command.arg(probe.keys[0].as_str());
 }
 
-fn write_line(command: &mut Cmd, probe: &Claim) {
-    command.arg(Line(&probe.keys[0]));
+fn write_line(command: &mut Cmd, probe: &Claim, link: &Link) {
+    command.arg(link.naming().line(probe.keys[0].as_str()));
 }
 
 /// With the counter, which has no TTL.
-fn write_every_key(command: &mut Cmd, probe: &Claim) {
-    write_key(command, probe);
+fn write_every_key(command: &mut Cmd, probe: &Claim, link: &Link) {
+    write_key(command, probe, link);
     if let Some(counter) = &probe.fence {
         command.arg(counter.as_str());
     }
 }
 
-fn write_line_and_ttl(command: &mut Cmd, probe: &Claim) {
-    write_line(command, probe);
+fn write_line_and_ttl(command: &mut Cmd, probe: &Claim, link: &Link) {
+    write_line(command, probe, link);
     command.arg(probe.ttl_millis());
 }
 
-fn write_key_and_value(command: &mut Cmd, probe: &Claim) {
-    write_key(command, probe);
+fn write_key_and_value(command: &mut Cmd, probe: &Claim, link: &Link) {
+    write_key(command, probe, link);
     command.arg(ValueOf(probe)).arg("PX").arg(probe.ttl_millis());
 }
 
@@ -169,13 +172,13 @@ async fn self_test_of(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), StoreErro
         // On a key that is ours, as far as it can be made so: that takes a script through all of its commands. If it cannot, that
         // was noted above; and so was what keeps the keys from being deleted in the end.
         Failures::default().note("", "SET", test.ask("SET", write_key_and_value).await)?;
-        let answer = link.run(script, |command| (script.rehearse)(command, &test.probe)).await;
+        let answer = link.run(script, |command| (script.rehearse)(command, &test.probe, link.naming())).await;
         failures.note("the script", script.name, answer)?;
     }
     Failures::default().note("", "DEL", test.ask("DEL", write_every_key).await)?;
     warn_of_eviction(&link).await;
     failures.into_result()?;
-    if link.is_in_line().await.map_err(Fault::into_error)? {
+    if link.is_in_line(probe).await.map_err(Fault::into_error)? {
         // What is denied here is no failure: those who wait poll.
         match test.lines().await?.into_result() {
             Err(error) if error.kind() == StoreErrorKind::Denied => link.no_lines(&error),
@@ -197,8 +200,9 @@ struct SelfTest<'a> {
 
 impl SelfTest<'_> {
     async fn ask(&self, name: &str, arguments: Arguments) -> Result<Value, Fault> {
+        let name = if name == "PUBLISH" { self.link.called_by() } else { name };
         let mut command = connection::command(name, 0);
-        arguments(&mut command, &self.probe);
+        arguments(&mut command, &self.probe, self.link);
         self.link.ask(&command).await
     }
 
@@ -213,7 +217,8 @@ impl SelfTest<'_> {
         }
         for script in script::ALL.iter().filter(|script| is_for_lines(script)) {
             Failures::default().note("", "SET", self.ask("SET", write_key_and_value).await)?;
-            let answer = self.link.run(script, |command| (script.rehearse)(command, &self.probe)).await;
+            let answer =
+                self.link.run(script, |command| (script.rehearse)(command, &self.probe, self.link.naming())).await;
             failures.note("the script", script.name, answer)?;
         }
         Failures::default().note("", "DEL", self.ask("DEL", write_every_key).await)?;
@@ -259,12 +264,13 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::redis::script::Dialect;
 
     /// A command that is new in a script is new in the self-test, and so in the permissions that the README lists.
     #[test]
     fn the_commands_are_those_of_the_scripts() {
         let mut called: Vec<&str> = vec!["PING", "EVAL", "EVALSHA"];
-        let texts: Vec<_> = script::ALL.iter().map(|script| &script.text(true).code).collect();
+        let texts: Vec<_> = script::ALL.iter().map(|script| &script.text(Dialect::Plain).code).collect();
         for text in texts {
             let calls = text.split("call('").skip(1).filter_map(|rest| rest.split('\'').next());
             called.extend(calls);

@@ -18,19 +18,23 @@ use tokio::sync::watch;
 use super::address::Address;
 use super::connection::{self, Link, Pool, Settings};
 use super::reply::{Elsewhere, Fault};
-use super::slot::{SLOTS, Tail, slot};
+use super::slot::{Infix, SLOTS, Tail, slot};
 use crate::clock::boottime;
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::fencing::COUNTER;
 use crate::key::LockKey;
 use crate::store::Renewal;
+use crate::store::waiter::LINE;
 use crate::timer;
 
-/// Counters of fencing tokens.
+/// Lines before keys,
+static LINES: Tail = Tail::new(LINE);
+
+/// counters of fencing tokens,
 static COUNTERS: Tail = Tail::new(COUNTER_TAIL);
 
-/// Keys of a node's own.
-static PROBES: Tail = Tail::new("");
+/// and channels, and keys for trying things out.
+static NAMES: Tail = Tail::new("");
 
 /// What a counter is called behind the letters of its slot: `slot:hijklm:lock_runtime:fence`.
 const COUNTER_TAIL: &str = ":lock_runtime:fence";
@@ -127,7 +131,7 @@ impl Cluster {
         let map = self.map();
         let probe_at = |(number, node): (usize, &Arc<Pool>)| {
             let slot = map.owners.iter().position(|owner| usize::from(*owner) == number)?;
-            let infix = PROBES.infix(probe.as_str(), u16::try_from(slot).ok()?);
+            let infix = NAMES.infix(probe.as_str(), u16::try_from(slot).ok()?);
             Some((node.clone(), LockKey::from(format!("{probe}{infix}"))))
         };
         Ok(map.nodes.iter().enumerate().filter_map(probe_at).collect())
@@ -434,6 +438,16 @@ pub(super) fn counter(key: &LockKey, counter: &LockKey) -> LockKey {
     // Behind the manager's prefix, and still known as a counter by its end.
     let head = format!("{}slot", name.strip_suffix(COUNTER).unwrap_or(name));
     LockKey::from(format!("{head}{}{COUNTER_TAIL}", COUNTERS.infix(&head, slot)))
+}
+
+/// What brings the line before `key` into its slot.
+pub(super) fn line_infix(key: &str) -> Infix {
+    LINES.infix(key, slot(key.as_bytes()))
+}
+
+/// The channel like `channel` that is in the slot of `key`.
+pub(super) fn channel(channel: &str, key: &str) -> String {
+    format!("{channel}{}", NAMES.infix(channel, slot(key.as_bytes())))
 }
 
 /// Why `keys` cannot be one lock.

@@ -3,6 +3,9 @@
 //! A connection is driven by a task, and a task belongs to a runtime. A manager in a `static` meets many runtimes: one
 //! `#[tokio::test]` after another, or actix's workers at the same time.
 
+use std::borrow::Cow;
+#[cfg(feature = "cluster")]
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -21,8 +24,8 @@ use super::learned::Learned;
 use super::notes::{Notes, Wire};
 use super::pulse::{Beating, Pulse};
 use super::reply::{self, Fault};
-use super::script::Script;
-use super::stream;
+use super::script::{Dialect, Script};
+use super::{Naming, stream};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::holder::Token;
 use crate::keeper::{Background, Errand};
@@ -90,7 +93,12 @@ impl Slot {
                 let _departure = departure;
                 std::future::pending::<()>().await;
             });
-            let channel = format!("lock_runtime:{}", Token::fresh().as_str()).into();
+            let channel = match &pool.caller {
+                // The same at every node: who has to ask at another one has kept the place in line, too.
+                Some(caller) => format!("lock_runtime:{caller}-{}", runtime.id()),
+                None => format!("lock_runtime:{}", Token::fresh().as_str()),
+            };
+            let channel = channel.into();
             Self { link: Mutex::default(), channel, dialling: Mutex::default(), departure: waiting.abort_handle() }
         })
     }
@@ -284,6 +292,8 @@ impl Pool {
             listens: OnceCell::new(),
             in_cluster: self.caller.is_some(),
             #[cfg(feature = "cluster")]
+            channels: Mutex::default(),
+            #[cfg(feature = "cluster")]
             asks: None,
         }))
     }
@@ -340,7 +350,9 @@ impl Pool {
         without_panic(async {
             let stream = stream::connect(&self.address, unheard, pulse.clone()).await?;
             let (connection, driver) = MultiplexedConnection::new_with_config(&user, stream, config).await?;
-            Ok((connection, runtime.spawn(driver).abort_handle()))
+            let driver = runtime.spawn(driver).abort_handle();
+            wire.is_driven_by(driver.clone());
+            Ok((connection, driver))
         })
         .await
     }
@@ -426,6 +438,9 @@ pub(super) struct Link {
     listens: OnceCell<()>,
     /// The server is a node of a cluster.
     in_cluster: bool,
+    /// The channels of a cluster that the server has confirmed, one for each slot in which somebody has waited.
+    #[cfg(feature = "cluster")]
+    channels: Mutex<HashSet<String>>,
     /// The connection that this one is, where each request asks for a slot which the node does not have yet.
     #[cfg(feature = "cluster")]
     asks: Option<Arc<Link>>,
@@ -456,19 +471,62 @@ impl Link {
         &self.wire
     }
 
-    /// Where those who wait in line are called.
-    pub(super) fn channel(&self) -> &str {
-        &self.channel
+    /// Where those who wait in line before `key` are called.
+    pub(super) fn channel(&self, key: &LockKey) -> Cow<'_, str> {
+        self.channel_like(&self.channel, key)
+    }
+
+    /// The channel `channel`, or the one like it on which somebody before `key` can be called.
+    pub(super) fn channel_like<'a>(&self, channel: &'a str, key: &LockKey) -> Cow<'a, str> {
+        #[cfg(feature = "cluster")]
+        if self.in_cluster {
+            return Cow::Owned(super::cluster::channel(channel, key.as_str()));
+        }
+        let _ = (self, key);
+        Cow::Borrowed(channel)
+    }
+
+    /// The command that calls somebody,
+    pub(super) fn called_by(&self) -> &'static str {
+        if self.in_cluster { "SPUBLISH" } else { "PUBLISH" }
+    }
+
+    /// and the word by which it is asked who is there to be called.
+    pub(super) fn counted_by(&self) -> &'static str {
+        if self.in_cluster { "SHARDNUMSUB" } else { "NUMSUB" }
+    }
+
+    /// What is kept beside a key is called by this.
+    pub(super) fn naming(&self) -> Naming {
+        #[cfg(feature = "cluster")]
+        if self.in_cluster {
+            return Naming::InSlot;
+        }
+        let _ = self;
+        Naming::Plain
     }
 
     /// Has the server call those who wait in line, before the first of them takes its place: who is not there is passed over.
     /// `false`: it does not.
-    pub(super) async fn is_in_line(&self) -> Result<bool, Fault> {
-        if self.in_cluster || !self.is_pushed_to || !self.learned.has_lines() {
+    pub(super) async fn is_in_line(&self, key: &LockKey) -> Result<bool, Fault> {
+        if !self.is_pushed_to || !self.learned.has_lines() {
             return Ok(false);
         }
-        match self.listens.get_or_try_init(|| self.listen()).await {
+        #[cfg(feature = "cluster")]
+        let listening = if self.in_cluster {
+            self.listen_in_slot(key).await
+        } else {
+            self.listens.get_or_try_init(|| self.listen()).await.copied()
+        };
+        #[cfg(not(feature = "cluster"))]
+        let (_, listening) = (key, self.listens.get_or_try_init(|| self.listen()).await.copied());
+        match listening {
             Ok(()) => Ok(true),
+            // Shards have channels of their own since 7.0.
+            Err(Fault::Answered { error, .. }) if self.in_cluster && error.to_string().contains("unknown command") => {
+                self.no_lines(&error);
+                Ok(false)
+            }
             Err(Fault::Answered { error, .. }) if error.kind() == StoreErrorKind::Denied => {
                 self.no_lines(&error);
                 Ok(false)
@@ -485,6 +543,31 @@ impl Link {
             subscribed.map(|()| Value::Okay).map_err(|error| self.fault(&error))
         });
         self.in_time(answer).await.map(drop)
+    }
+
+    /// Subscribes to the channel in the slot of `key`, unless it has done so. It is never given up: there are not more than slots,
+    /// and whoever waits for one key waits for it again.
+    #[cfg(feature = "cluster")]
+    async fn listen_in_slot(&self, key: &LockKey) -> Result<(), Fault> {
+        let channel = self.channel(key).into_owned();
+        if lock(&self.channels).contains(&channel) {
+            return Ok(());
+        }
+        let mut subscribe = command("SSUBSCRIBE", 0);
+        subscribe.arg(&channel);
+        self.ask(&subscribe).await?;
+        lock(&self.channels).insert(channel);
+        Ok(())
+    }
+
+    /// Whether each request asks for a slot that is on its way to the node: nobody can be called there yet.
+    pub(super) fn is_asking(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        if self.asks.is_some() {
+            return true;
+        }
+        let _ = self;
+        false
     }
 
     /// There are no lines for us.
@@ -506,7 +589,8 @@ impl Link {
 
     /// Whether a lock that is given back may go to those who wait in line.
     pub(super) fn gives_to_lines(&self) -> bool {
-        !self.in_cluster && self.learned.gives_to_lines()
+        // In a cluster of older servers nobody waits in line, and the script that gives to lines cannot call anybody.
+        self.learned.gives_to_lines() && !(self.in_cluster && self.learned.knows_plain_scripts_only())
     }
 
     /// Where the counter `counter` is for a lock on `key`; `None`: at that name.
@@ -515,7 +599,7 @@ impl Link {
         if self.in_cluster {
             return Some(super::cluster::counter(key, counter));
         }
-        let _ = (key, counter);
+        let _ = (self, key, counter);
         None
     }
 
@@ -586,7 +670,10 @@ impl Link {
         }
         let mut connection = self.connection.clone();
         let _asking = self.pulse.ask();
-        match connection.send_packed_command(command).await.and_then(Value::extract_error) {
+        let answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
+        #[cfg(feature = "cluster")]
+        self.check_order()?;
+        match answer {
             Ok(value) => Ok(value),
             Err(error) => Err(self.fault(&error)),
         }
@@ -602,7 +689,20 @@ impl Link {
         both.cmd("ASKING").add_command(command.clone());
         let answer = connection.send_packed_commands(&both, 1, 1).await;
         let answer = answer.map(|answers| answers.into_iter().next().unwrap_or(Value::Nil));
+        self.check_order()?;
         answer.and_then(Value::extract_error).map_err(|error| self.fault(&error))
+    }
+
+    /// Whether answers are still those of the requests that they come to. A node that gives up a slot says of itself that our
+    /// subscription in it has ended, and the client library takes that for the answer to the oldest request: from there on each
+    /// has the answer of the one before it.
+    #[cfg(feature = "cluster")]
+    fn check_order(&self) -> Result<(), Fault> {
+        if !self.wire.is_out_of_order() {
+            return Ok(());
+        }
+        let text = format!("the connection to redis at {} was given up when a slot left the node", self.server);
+        Err(Fault::Silent(StoreError::new(StoreErrorKind::Connection, text)))
     }
 
     /// The same connection, on which each request asks for a slot that is on its way to the node.
@@ -623,6 +723,7 @@ impl Link {
             is_pushed_to: self.is_pushed_to,
             listens: OnceCell::new(),
             in_cluster: self.in_cluster,
+            channels: Mutex::default(),
             asks: Some(self.clone()),
         })
     }
@@ -648,21 +749,31 @@ impl Link {
 
     /// As [`run`](Self::run), until the connection breaks.
     pub(super) async fn run_patiently(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
-        let plain = self.learned.knows_plain_scripts_only();
-        match self.ask_patiently(&with("EVALSHA", &script.text(plain).sha, &command)).await {
+        match self.ask_patiently(&with("EVALSHA", &script.text(self.dialect()).sha, &command)).await {
             Err(fault) if fault.is_no_script() => Box::pin(self.run_text(script, command)).await,
             answer => answer,
         }
     }
 
+    fn dialect(&self) -> Dialect {
+        if self.learned.knows_plain_scripts_only() {
+            return Dialect::Plain;
+        }
+        #[cfg(feature = "cluster")]
+        if self.in_cluster {
+            return Dialect::Sharded;
+        }
+        Dialect::Flagged
+    }
+
     /// Runs a script by its text, until the connection breaks: in one message, so that it runs even if nobody is there any
     /// more to answer that the server does not know it.
     pub(super) async fn run_text(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
-        let plain = self.learned.knows_plain_scripts_only();
-        match self.ask_patiently(&with("EVAL", &script.text(plain).code, &command)).await {
-            Err(fault) if fault.is_flags_unknown() && !plain => {
+        let dialect = self.dialect();
+        match self.ask_patiently(&with("EVAL", &script.text(dialect).code, &command)).await {
+            Err(fault) if fault.is_flags_unknown() && dialect != Dialect::Plain => {
                 self.learned.plain_scripts_only();
-                self.ask_patiently(&with("EVAL", &script.text(true).code, &command)).await
+                self.ask_patiently(&with("EVAL", &script.text(Dialect::Plain).code, &command)).await
             }
             answer => answer,
         }

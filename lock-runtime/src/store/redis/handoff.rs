@@ -17,7 +17,7 @@ use super::connection::{self, Link, Pool};
 use super::notes::{Call, Ghost};
 use super::reply::{self, Fault};
 use super::script;
-use super::{Line, RedisStore, ValueOf, give_back_value};
+use super::{Naming, RedisStore, ValueOf, give_back_value};
 use crate::clock::boottime;
 use crate::error::StoreErrorKind;
 use crate::key::LockKey;
@@ -91,17 +91,19 @@ impl InLine {
 
     /// Where we are called: as before, or else on `link`. `None`: nowhere.
     async fn settle_down(&mut self, link: &Arc<Link>) -> Result<Option<Arc<Link>>, Fault> {
-        if let Some(home) = self.home.as_ref().filter(|home| !home.is_broken()) {
+        // In a cluster, the node that has the key calls its own callers, and no others.
+        if let Some(home) = self.home.as_ref().filter(|home| !home.is_broken() && home.server() == link.server()) {
             return Ok(Some(home.clone()));
         }
-        self.home = link.is_in_line().await?.then(|| link.clone());
+        self.home = link.is_in_line(&self.claim.keys[0]).await?.then(|| link.clone());
         Ok(self.home.clone())
     }
 
     /// Our entry in line, called on `home`; noted before it is sent.
     fn entry(&mut self, home: &Link) {
         let [token, separator, metadata] = self.claim.value_parts();
-        let entry = format!("{} {} {token}{separator}{metadata}", millis(self.window), home.channel());
+        let entry =
+            format!("{} {} {token}{separator}{metadata}", millis(self.window), home.channel(&self.claim.keys[0]));
         self.entries.retain(|earlier| *earlier != entry);
         self.entries.push(entry);
     }
@@ -146,23 +148,38 @@ impl InLine {
     }
 
     async fn enqueue(&mut self) -> Result<Place, Fault> {
-        let link = self.store.nodes.any().link().await.map_err(Fault::Silent)?;
-        if self.failures >= FAILURES {
+        let (nodes, keys) = (self.store.nodes.clone(), self.claim.keys.clone());
+        let mut route = nodes.route(&keys[0]);
+        loop {
+            let link = route.link().await.map_err(Fault::Silent)?;
+            match self.enqueue_on(&link).await {
+                // The key may be at another node than its line, until the slot has arrived: whoever polls needs the key alone.
+                Err(fault) if fault.is_on_the_move() => return Ok(Place::none(None)),
+                Err(fault) if route.follows(&fault).await => {}
+                place => return place,
+            }
+        }
+    }
+
+    async fn enqueue_on(&mut self, link: &Arc<Link>) -> Result<Place, Fault> {
+        if self.failures >= FAILURES || link.is_asking() {
             return Ok(Place::none(None));
         }
-        let Some(home) = self.settle_down(&link).await? else { return Ok(Place::none(None)) };
-        self.move_to(&link);
+        let Some(home) = self.settle_down(link).await? else { return Ok(Place::none(None)) };
+        self.move_to(link);
         self.entry(&home);
         // Before the question: a call that comes with its answer is news.
         self.call.listen(home.wire());
         self.granted |= self.call.take_granted();
         self.answered = false;
-        let answer = link.run(&script::ENQUEUE, |command| write_enqueue(command, &self.claim, &self.entries)).await;
+        let answer = link
+            .run(&script::ENQUEUE, |command| write_enqueue(command, &self.claim, &self.entries, link.naming()))
+            .await;
         self.answered = !matches!(answer, Err(Fault::Silent(_)));
         match answer {
             Ok(answer) => {
                 let granted = std::mem::take(&mut self.granted);
-                self.read(&link, &answer, granted)
+                self.read(link, &answer, granted)
             }
             // Somebody has to grant us a permission first, and whoever polls needs fewer.
             Err(Fault::Answered { error, .. }) if error.kind() == StoreErrorKind::Denied => {
@@ -179,7 +196,27 @@ impl InLine {
         fence: Option<&LockKey>,
         spares: u32,
     ) -> Result<Option<Confirmed>, Fault> {
-        let link = self.store.nodes.any().link().await.map_err(Fault::Silent)?;
+        let nodes = self.store.nodes.clone();
+        let key = &self.claim.keys.clone()[0];
+        let placed = fence.and_then(|counter| nodes.counter(key, counter));
+        let fence = placed.as_ref().or(fence);
+        let mut route = nodes.route(key);
+        loop {
+            let link = route.link().await.map_err(Fault::Silent)?;
+            match self.confirm_on(&link, ttl, fence, spares).await {
+                Err(fault) if route.follows(&fault).await => {}
+                confirmed => return confirmed,
+            }
+        }
+    }
+
+    async fn confirm_on(
+        &mut self,
+        link: &Link,
+        ttl: Duration,
+        fence: Option<&LockKey>,
+        spares: u32,
+    ) -> Result<Option<Confirmed>, Fault> {
         let granted = std::mem::take(&mut self.granted) | self.call.take_granted();
         // The lease counts from here: before the request is sent.
         let sent = boottime();
@@ -284,10 +321,10 @@ pub(super) async fn give_back_ghost(pool: Arc<Pool>, Ghost { token, key }: Ghost
 }
 
 /// What the script that takes a place in line is told.
-pub(super) fn write_enqueue(command: &mut Cmd, claim: &Claim, entries: &[String]) {
+pub(super) fn write_enqueue(command: &mut Cmd, claim: &Claim, entries: &[String], naming: Naming) {
     let Some((entry, earlier)) = entries.split_last() else { return };
     let key = &claim.keys[0];
-    command.arg(2).arg(key.as_str()).arg(Line(key)).arg(ValueOf(claim));
+    command.arg(2).arg(key.as_str()).arg(naming.line(key.as_str())).arg(ValueOf(claim));
     command.arg(entry).arg(millis(KEPT)).arg(CAPACITY).arg(earlier);
 }
 

@@ -1,5 +1,10 @@
 //! Which server has a key: the only one, or a node of a cluster.
 
+#![cfg_attr(
+    not(feature = "cluster"),
+    allow(clippy::unused_async, clippy::unnecessary_wraps, reason = "where there are clusters, they are asked")
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

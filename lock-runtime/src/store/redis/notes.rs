@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use crate::holder::Token;
 
@@ -31,6 +32,10 @@ pub(super) struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     broken: AtomicBool,
+    /// Answers on it are not those of the requests that they come to.
+    out_of_order: AtomicBool,
+    /// The task that drives it.
+    driver: OnceLock<AbortHandle>,
 }
 
 /// A grant to somebody of whom nothing is known: the request for it was carried out after its own clean-up.
@@ -64,7 +69,12 @@ impl Notes {
     pub(super) fn read(&self, wire: &Arc<Wire>, push: &PushInfo) -> Option<Ghost> {
         match push.kind {
             PushKind::Disconnection => self.broke(wire),
-            PushKind::Message => return self.note(push.data.get(1)?),
+            // We never ask for that: the node has given up the slot. See `Link::check_order`.
+            PushKind::SUnsubscribe => {
+                wire.mix_up();
+                self.broke(wire);
+            }
+            PushKind::Message | PushKind::SMessage => return self.note(push.data.get(1)?),
             _ => {}
         }
         None
@@ -129,6 +139,24 @@ impl Call {
 }
 
 impl Wire {
+    /// Has whoever asks on it told, when it is to be given up.
+    pub(super) fn is_driven_by(&self, driver: AbortHandle) {
+        let _ = self.driver.set(driver);
+    }
+
+    /// Before any answer that comes to the wrong request, and whoever waits for one that never comes is told at once.
+    fn mix_up(&self) {
+        self.out_of_order.store(true, Ordering::Release);
+        if let Some(driver) = self.driver.get() {
+            driver.abort();
+        }
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_out_of_order(&self) -> bool {
+        self.out_of_order.load(Ordering::Acquire)
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }

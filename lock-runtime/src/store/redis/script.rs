@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
-use super::{ValueOf, write_keys};
+use super::{Naming, ValueOf, write_keys};
 use crate::store::Claim;
 
 /// One Lua script, in the two forms that servers know.
@@ -17,8 +17,22 @@ pub(super) struct Script {
     flagged: Text,
     /// For older servers, to which that line is a syntax error.
     plain: Text,
+    /// For nodes of a cluster, where whoever waits is called by the node that has the key and no other.
+    #[cfg(feature = "cluster")]
+    sharded: Text,
     /// Writes what follows the text, for a claim of one key on which the self-test runs the script.
-    pub(super) rehearse: fn(&mut Cmd, &Claim),
+    pub(super) rehearse: Rehearse,
+}
+
+type Rehearse = fn(&mut Cmd, &Claim, Naming);
+
+/// Which text of a script a server is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Flagged,
+    Plain,
+    #[cfg(feature = "cluster")]
+    Sharded,
 }
 
 /// The text of a script and the hash under which the server remembers it.
@@ -56,14 +70,14 @@ macro_rules! scripts {
 
 scripts! {
     /// Takes a claim, or says who holds it.
-    CONTEND = "contend" with "fence", Taking, super::write_contender;
+    CONTEND = "contend" with "fence", Taking, |command, claim, _| super::write_contender(command, claim);
     /// Compare and set the expiry.
-    EXTEND = "extend", Keeping, |command, claim| {
+    EXTEND = "extend", Keeping, |command, claim, _| {
         write_keys(command, claim);
         command.arg(claim.ttl_millis()).arg("exactly");
     };
     /// Compare and set the expiry, of many.
-    RENEW = "renew", Keeping, |command, claim| {
+    RENEW = "renew", Keeping, |command, claim, _| {
         // More than there is left, or it would not set anything.
         let more = claim.ttl_millis() + 1000;
         command.arg(1).arg(claim.keys[0].as_str()).arg(1).arg(ValueOf(claim)).arg(more);
@@ -71,28 +85,30 @@ scripts! {
     /// Compare and raise the counter of fencing tokens.
     LIFT = "lift", Keeping, |command, claim| super::write_lift(command, claim, claim.fence.as_ref(), 1);
     /// Compare and read the expiry.
-    REMAINING = "remaining", Keeping, write_keys;
+    REMAINING = "remaining", Keeping, |command, claim, _| write_keys(command, claim);
     /// Compare and replace, for a while.
-    FLOOR = "floor", Keeping, |command, claim| {
+    FLOOR = "floor", Keeping, |command, claim, _| {
         write_keys(command, claim);
         command.arg(claim.tombstone()).arg(claim.ttl_millis());
     };
     /// Compare and delete.
-    RELEASE_PLAIN = "release_plain", Keeping, write_keys;
+    RELEASE_PLAIN = "release_plain", Keeping, |command, claim, _| write_keys(command, claim);
     /// Compare and hand over, or delete.
-    RELEASE = "release" with "grant", Keeping, |command, claim| super::write_release(command, claim, &[]);
+    RELEASE = "release" with "grant", Keeping, |command, claim, naming| {
+        super::write_release(command, claim, &[], naming);
+    };
     /// Takes a place in line.
-    ENQUEUE = "enqueue" with "grant", Taking, |command, claim| {
-        super::handoff::write_enqueue(command, claim, &["1 nowhere nobody".to_owned()]);
+    ENQUEUE = "enqueue" with "grant", Taking, |command, claim, naming| {
+        super::handoff::write_enqueue(command, claim, &["1 nowhere nobody".to_owned()], naming);
     };
     /// Makes a lock of what was granted.
-    CONFIRM = "confirm" with "fence", Keeping, |command, claim| {
+    CONFIRM = "confirm" with "fence", Keeping, |command, claim, _| {
         super::handoff::write_confirm(command, claim, claim.ttl, claim.fence.as_ref(), 0);
     };
 }
 
 impl Script {
-    fn new(name: &'static str, purpose: Purpose, code: &str, rehearse: fn(&mut Cmd, &Claim)) -> Self {
+    fn new(name: &'static str, purpose: Purpose, code: &str, rehearse: Rehearse) -> Self {
         let (flags, plain) = match purpose {
             Purpose::Taking => ("#!lua", code.to_owned()),
             Purpose::Keeping => {
@@ -100,11 +116,24 @@ impl Script {
                 ("#!lua flags=allow-oom", format!("local function answer()\n{code}end\n{replica}"))
             }
         };
-        Self { name, flagged: Text::new(format!("{flags}\n{code}")), plain: Text::new(plain), rehearse }
+        let flagged = format!("{flags}\n{code}");
+        Self {
+            name,
+            #[cfg(feature = "cluster")]
+            sharded: Text::new(flagged.replace("'NUMSUB'", "'SHARDNUMSUB'").replace("'PUBLISH'", "'SPUBLISH'")),
+            flagged: Text::new(flagged),
+            plain: Text::new(plain),
+            rehearse,
+        }
     }
 
-    pub(super) fn text(&self, plain: bool) -> &Text {
-        if plain { &self.plain } else { &self.flagged }
+    pub(super) fn text(&self, dialect: Dialect) -> &Text {
+        match dialect {
+            Dialect::Flagged => &self.flagged,
+            Dialect::Plain => &self.plain,
+            #[cfg(feature = "cluster")]
+            Dialect::Sharded => &self.sharded,
+        }
     }
 }
 
@@ -133,9 +162,9 @@ mod tests {
     #[test]
     fn the_flags_are_the_first_line_or_absent() {
         for script in ALL {
-            assert!(script.text(false).code.starts_with("#!lua"));
-            assert!(!script.text(true).code.contains("#!"));
-            assert_ne!(script.text(false).sha, script.text(true).sha);
+            assert!(script.text(Dialect::Flagged).code.starts_with("#!lua"));
+            assert!(!script.text(Dialect::Plain).code.contains("#!"));
+            assert_ne!(script.text(Dialect::Flagged).sha, script.text(Dialect::Plain).sha);
         }
     }
 
