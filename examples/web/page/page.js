@@ -222,6 +222,7 @@ function timeline(all, begun, ended, together) {
     const end = exit(buyer) ?? ended;
     const bar = (part, from, to, height) => {
       const marks = { "data-part": part, "data-buyer": buyer.id, "data-instance": buyer.instance };
+      if (buyer.outcome !== null) marks["data-outcome"] = buyer.outcome;
       if (buyer.lock !== null) marks["data-lock"] = buyer.lock;
       if (buyer.instance !== hello.instance) marks["data-elsewhere"] = "";
       if (part !== "waiting" && together.has(buyer)) marks["data-overlap"] = "";

@@ -136,3 +136,22 @@ async fn nothing_jumps() {
         }
     }
 }
+
+/// Promise: for those who asked the system for less motion, the picture is drawn four times a second at most.
+///
+/// Turned red by: `requestAnimationFrame` for everybody.
+#[tokio::test]
+async fn with_less_motion() {
+    let Some(browser) = Browser::start().await else { return };
+    let shop = Shop::in_memory();
+    browser.prefer("prefers-reduced-motion", "reduce").await;
+    open(&browser, &shop).await;
+    let count = "window.pictures = 0; window.begun = performance.now(); \
+                 new MutationObserver(() => window.pictures++).observe(bars, { childList: true })";
+    browser.run(count).await;
+    browser.click("locked").await;
+    browser.until("the sale ends", ENDED).await;
+    let pictures = browser.run("return [window.pictures, (performance.now() - window.begun) / 250]").await;
+    let (drawn, quarters) = (pictures[0].as_f64().expect("a number"), pictures[1].as_f64().expect("a number"));
+    assert!(drawn >= 2.0 && drawn <= quarters + 1.0, "{drawn} pictures in {quarters} quarters of a second");
+}

@@ -49,8 +49,7 @@ fn overlapping(bars: &[&Bar]) -> usize {
 /// Promise: with the lock, sixty buyers get the twenty pairs, the stock ends at zero, and of the bars that hold the lock no two
 /// are drawn at the same time.
 ///
-/// Turned red by: leaving the attribute of `buy` out; a queue that lets two callers through; recording that a buyer has left
-/// after the lock was given back.
+/// Turned red by: leaving the attribute of `buy` out; a queue that lets two callers through.
 #[tokio::test]
 async fn with_the_lock_it_sells_out_exactly() {
     let Some(browser) = Browser::start().await else { return };
@@ -111,6 +110,8 @@ async fn who_stalls_loses_the_lock() {
     let_go(&redis);
     ended(&browser, "Sold out, exactly: 20 pairs sold, 0 left.").await;
 
+    // The page alone would say as much once the lease is over: the body has to have said it, when it was dropped.
+    browser.until("the body has ended", "document.querySelector('#bars [data-part=lost][data-outcome=lost]')").await;
     let words = browser.text("verdict").await;
     assert!(words.contains("1 buyer stalled, lost the lock, and bought nothing."), "{words}");
     let bars = bars(&browser).await;
@@ -123,7 +124,8 @@ async fn who_stalls_loses_the_lock() {
 
 /// Promise: two instances on one Redis show the same buyers, their own and each other's, and together sell what there is.
 ///
-/// Turned red by: a timeline, a stock or locks that stay within the process.
+/// Turned red by: a timeline, a stock or locks that stay within the process; recording that a buyer has left after the lock was
+/// given back.
 #[tokio::test]
 async fn two_instances_show_each_other() {
     let Some(browser) = Browser::start().await else { return };
