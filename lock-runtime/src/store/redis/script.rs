@@ -83,7 +83,7 @@ scripts! {
         command.arg(1).arg(claim.keys[0].as_str()).arg(1).arg(ValueOf(claim)).arg(more);
     };
     /// Compare and raise the counter of fencing tokens.
-    LIFT = "lift", Keeping, |command, claim| super::write_lift(command, claim, claim.fence.as_ref(), 1);
+    LIFT = "lift", Keeping, |command, claim, _| super::write_lift(command, claim, claim.fence.as_ref(), 1);
     /// Compare and read the expiry.
     REMAINING = "remaining", Keeping, |command, claim, _| write_keys(command, claim);
     /// Compare and replace, for a while.
