@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use lock_runtime::store::{Attempt, Claim, Done, Extension, Store as _};
 use lock_runtime::test_util::Operation;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::nodes::Nodes;
 
 const TTL: Duration = Duration::from_secs(8);
+const SECOND: Duration = Duration::from_secs(1);
 /// What a node may take: a twentieth of the TTL.
 const LIMIT: Duration = Duration::from_millis(400);
 
@@ -45,5 +47,79 @@ async fn busy_beside_nodes_that_are_down() {
             assert!(error.is_unavailable(), "{down} of {count} down: {error}");
             assert!(begun.elapsed() <= LIMIT + ms(2), "{:?}", begun.elapsed());
         }
+    }
+}
+
+/// Promise: a node on which an acquisition failed does not count for an extension, and is not taken again, for as long as its store
+/// may clean up behind that: an extension that counted it would be believed for longer than a majority keeps the lock. After
+/// that, it takes part again.
+///
+/// Turned red by: counting whoever has the lock; taking it again wherever it is not; leaving such a node out for ever.
+#[tokio::test(start_paused = true)]
+async fn a_clean_up_takes_nothing_that_was_counted() {
+    // The node had taken it, and its answer was lost; or it had not.
+    for had_taken in [true, false] {
+        let nodes = Nodes::new(3);
+        let redlock = nodes.redlock();
+        let claim = Claim::new("k".into(), TTL, "".into());
+        nodes.doors[2].fail(Operation::Acquire, 1);
+        assert!(matches!(redlock.acquire(&claim).await, Ok(Attempt::Acquired { .. })));
+        if had_taken {
+            nodes.memories[2].put("k", claim.value(), Some(TTL));
+        }
+        // It is asked again, by now.
+        sleep(SECOND).await;
+        assert!(redlock.extend(&claim, TTL, Extension::AtLeast).await.expect("two have it"));
+        sleep(SECOND).await;
+        nodes.doors[0].unavailable(true);
+        let extended = redlock.extend(&claim, TTL, Extension::AtLeast).await;
+        // Repeated after its connection has died, as stores do until the claim's time is over.
+        nodes.memories[2].abandon(claim.clone(), Done::nothing());
+        assert!(extended.is_err(), "{extended:?}, and a majority keeps it for {:?}", nodes.time_left("k"));
+
+        nodes.doors[0].unavailable(false);
+        for _ in 0..10 {
+            sleep(SECOND).await;
+            assert!(redlock.extend(&claim, TTL, Extension::AtLeast).await.expect("two have it"));
+        }
+        sleep(ms(10)).await;
+        assert_eq!(nodes.held("k"), 3, "taken again");
+        nodes.doors[0].unavailable(true);
+        assert!(redlock.extend(&claim, TTL, Extension::AtLeast).await.expect("it counts again"));
+        nodes.doors[0].unavailable(false);
+        assert!(redlock.release(&claim).await.expect("an answer"));
+        sleep(SECOND).await;
+        assert_eq!(nodes.held("k"), 0);
+    }
+}
+
+/// Promise: the same for a node on which it failed after the others had decided, and for one that failed to take it again.
+///
+/// Turned red by: looking at those only that the acquisition has waited for.
+#[tokio::test(start_paused = true)]
+async fn nor_a_clean_up_of_what_went_on_behind() {
+    for by_rejoining in [true, false] {
+        let nodes = Nodes::new(3);
+        let redlock = nodes.redlock();
+        let claim = Claim::new("k".into(), TTL, "".into());
+        if !by_rejoining {
+            nodes.doors[2].delay(Operation::Acquire, ms(10));
+            nodes.doors[2].fail(Operation::Acquire, 1);
+        }
+        assert!(matches!(redlock.acquire(&claim).await, Ok(Attempt::Acquired { .. })));
+        if by_rejoining {
+            nodes.memories[2].remove("k");
+            nodes.doors[2].fail(Operation::Acquire, 1);
+            assert!(redlock.extend(&claim, TTL, Extension::AtLeast).await.expect("two have it"));
+        }
+        sleep(2 * SECOND).await;
+        // Carried out all the same.
+        nodes.memories[2].put("k", claim.value(), Some(TTL));
+        nodes.doors[0].unavailable(true);
+        let extended = redlock.extend(&claim, TTL, Extension::AtLeast).await;
+        assert!(extended.is_err(), "{extended:?}, by rejoining: {by_rejoining}");
+        let renewal = [lock_runtime::store::Renewal::new(&claim, TTL)];
+        let renewed = redlock.renew(&renewal, LIMIT).await.remove(0);
+        assert!(renewed.is_err(), "{renewed:?}, by rejoining: {by_rejoining}");
     }
 }
