@@ -123,3 +123,21 @@ async fn nor_a_clean_up_of_what_went_on_behind() {
         assert!(renewed.is_err(), "{renewed:?}, by rejoining: {by_rejoining}");
     }
 }
+
+/// Promise: a lock that is given back while a node takes it again stays on no node, also where its fencing token could not be
+/// written there after that.
+///
+/// Turned red by: giving back once more only where all went well.
+#[tokio::test(start_paused = true)]
+async fn given_back_while_a_node_takes_it_again_without_its_token() {
+    let nodes = Nodes::new(3);
+    let guard = nodes.locks().lock("k").ttl(TTL).fence().acquire().await.expect("the lock");
+    nodes.memories[0].remove("k");
+    nodes.doors[0].delay(Operation::Acquire, ms(300));
+    nodes.doors[0].fail(Operation::RaiseFence, 1);
+    guard.extend(TTL).await.expect("extended");
+    sleep(ms(100)).await;
+    guard.release().await.expect("released");
+    sleep(SECOND).await;
+    assert_eq!(nodes.held("k"), 0);
+}
