@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lock_runtime::store::{Attempt, Claim, Done, Extension, Store as _};
+use lock_runtime::store::{Attempt, Claim, Done, Extension, Renewal, Store as _};
 use lock_runtime::test_util::Operation;
 use tokio::time::{Instant, sleep};
 
@@ -93,15 +93,20 @@ async fn a_clean_up_takes_nothing_that_was_counted() {
     }
 }
 
-/// Promise: the same for a node on which it failed after the others had decided, and for one that failed to take it again.
+/// Promise: the same for a node on which it failed after the others had decided, whether the fencing token was being written then
+/// or not, and for one that failed to take it again.
 ///
 /// Turned red by: looking at those only that the acquisition has waited for.
 #[tokio::test(start_paused = true)]
 async fn nor_a_clean_up_of_what_went_on_behind() {
-    for by_rejoining in [true, false] {
+    for (fenced, by_rejoining) in [(false, true), (false, false), (true, false)] {
         let nodes = Nodes::new(3);
         let redlock = nodes.redlock();
-        let claim = Claim::new("k".into(), TTL, "".into());
+        let mut claim = Claim::new("k".into(), TTL, "".into());
+        if fenced {
+            claim = claim.fenced_by("counter".into());
+            nodes.doors.iter().for_each(|door| door.delay(Operation::RaiseFence, ms(20)));
+        }
         if !by_rejoining {
             nodes.doors[2].delay(Operation::Acquire, ms(10));
             nodes.doors[2].fail(Operation::Acquire, 1);
@@ -117,11 +122,42 @@ async fn nor_a_clean_up_of_what_went_on_behind() {
         nodes.memories[2].put("k", claim.value(), Some(TTL));
         nodes.doors[0].unavailable(true);
         let extended = redlock.extend(&claim, TTL, Extension::AtLeast).await;
-        assert!(extended.is_err(), "{extended:?}, by rejoining: {by_rejoining}");
-        let renewal = [lock_runtime::store::Renewal::new(&claim, TTL)];
-        let renewed = redlock.renew(&renewal, LIMIT).await.remove(0);
-        assert!(renewed.is_err(), "{renewed:?}, by rejoining: {by_rejoining}");
+        assert!(extended.is_err(), "{extended:?}, fenced: {fenced}, by rejoining: {by_rejoining}");
+        let renewed = redlock.renew(&[Renewal::new(&claim, TTL)], LIMIT).await.remove(0);
+        assert!(renewed.is_err(), "{renewed:?}, fenced: {fenced}, by rejoining: {by_rejoining}");
     }
+}
+
+/// Promise: a node that takes the lock later is told of its fencing token.
+///
+/// Turned red by: taking it there, and no more.
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_it_later_knows_its_token() {
+    let nodes = Nodes::new(3);
+    let counter = || Claim::new("other".into(), TTL, "".into()).fenced_by("counter".into());
+    // The others' counters are ahead of all clocks.
+    let far = 9_000_000_000_000_000;
+    for memory in &nodes.memories[1..] {
+        let ahead = counter();
+        assert!(matches!(memory.acquire(&ahead).await, Ok(Attempt::Acquired { .. })));
+        assert!(memory.raise_fence(&ahead, far).await.expect("an answer"));
+    }
+    // Left alone after this one, which nobody has taken yet.
+    nodes.doors[0].unavailable(true);
+    let locks = nodes.locks();
+    locks.lock("before").ttl(TTL).acquire().await.expect("the lock").release().await.expect("released");
+    let guard = locks.lock("k").ttl(TTL).fence().acquire().await.expect("the lock");
+    let fence = guard.fence().expect("asked for");
+    assert!(fence > far);
+    nodes.doors[0].unavailable(false);
+    sleep(2 * SECOND).await;
+    guard.extend(TTL).await.expect("extended");
+    sleep(ms(10)).await;
+    assert_eq!(nodes.held("k"), 3, "taken there, too");
+    let Ok(Attempt::Acquired { fence: Some(next), .. }) = nodes.memories[0].acquire(&counter()).await else {
+        panic!("it is free")
+    };
+    assert!(next > fence, "{next} after {fence}");
 }
 
 /// Promise: a lock that is given back while a node takes it again stays on no node, also where its fencing token could not be
