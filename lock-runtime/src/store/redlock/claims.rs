@@ -6,7 +6,7 @@
 //!
 //! Invariant: no clean-up takes a node out of a quorum that is believed in. A store repeats the one behind an acquisition that
 //! failed, until it knows the outcome or the claim's TTL is over; whatever the node says of the claim by then may change. So
-//! it has no say, and is not taken again, before that.
+//! it has no say, and is not taken again, before that and a little later.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +19,10 @@ use super::ballot::Answer;
 use crate::clock::Moment;
 use crate::holder::Token;
 use crate::store::Claim;
+
+/// What a clean-up may take on top of the claim's TTL: it may begin late, where its first runtime does nothing, and the last request
+/// of it takes its time.
+const LATE: Duration = Duration::from_secs(2);
 
 /// The claims that are held, by their tokens.
 #[derive(Debug, Default)]
@@ -193,7 +197,7 @@ impl State {
 
     fn failed(&mut self, node: usize, now: Moment) {
         self.cleaned_up_by.resize(self.under_way.len(), None);
-        self.cleaned_up_by[node] = Some(now.plus(self.ttl));
+        self.cleaned_up_by[node] = Some(now.plus(self.ttl).plus(LATE));
     }
 }
 
@@ -277,14 +281,14 @@ mod tests {
         let (claims, claim) = (Claims::default(), claim());
         let entry = claims.enter(&claim, nothing(2), vec![true; 2], None);
         entry.failed(0, at(100));
-        assert_eq!(entry.unsettled(at(107)), [true, false]);
-        assert!(!entry.begin(0, TTL, at(107), |_| unreachable!("it may be cleaned up")));
-        assert_eq!(entry.unsettled(at(108)), [false, false]);
+        assert_eq!(entry.unsettled(at(109)), [true, false]);
+        assert!(!entry.begin(0, TTL, at(109), |_| unreachable!("it may be cleaned up")));
+        assert_eq!(entry.unsettled(at(110)), [false, false]);
         let failing = |_| -> Answer<()> { Box::pin(ready(Err(not_settled()))) };
-        assert!(entry.begin(0, 2 * TTL, at(108), failing));
-        entry.work(|| at(110)).expect("nobody works").await;
-        assert_eq!(entry.unsettled(at(125)), [true, false]);
-        assert_eq!(entry.unsettled(at(126)), [false, false]);
+        assert!(entry.begin(0, 2 * TTL, at(110), failing));
+        entry.work(|| at(111)).expect("nobody works").await;
+        assert_eq!(entry.unsettled(at(128)), [true, false]);
+        assert_eq!(entry.unsettled(at(129)), [false, false]);
     }
 
     /// Promise: one task works on what is under way, until nothing is, and another begins when there is more.
