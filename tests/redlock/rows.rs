@@ -61,6 +61,24 @@ async fn row_48_a_minority_is_stopped() {
     }
 }
 
+/// Promise: a lock that somebody else has is busy, and not unavailable, while a minority is dead.
+///
+/// Turned red by: an error as soon as no majority can say yes any more, although not all have answered.
+#[tokio::test]
+async fn row_48_busy_beside_dead_servers() {
+    for (count, minority) in [(3, 1), (5, 2)] {
+        let mut servers = Servers::start(count);
+        let (theirs, ours) = (servers.locks().await, servers.locks().await);
+        servers.0[..minority].iter_mut().for_each(RedisServer::kill);
+        let guard = theirs.lock("k").ttl(30 * TTL).acquire().await.expect("the lock");
+        for _ in 0..100 {
+            let error = ours.lock("k").ttl(TTL).acquire().await.expect_err("held");
+            assert!(error.is_busy(), "{minority} of {count} dead: {error}");
+        }
+        guard.release().await.expect("released");
+    }
+}
+
 /// Promise: without a majority there is no lock but an error, in the time that a node has; what the others gave is given back, and
 /// what the stopped ones do later does not stay.
 ///

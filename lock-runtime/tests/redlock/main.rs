@@ -5,3 +5,4 @@ mod conformance;
 mod nodes;
 mod redsync;
 mod trouble;
+mod unsettled;

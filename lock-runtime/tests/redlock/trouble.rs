@@ -119,6 +119,7 @@ async fn rx_04_the_lease_of_a_majority() {
     assert_eq!(guard.remaining() + ms(30), lock_runtime::__model::validity(TTL));
     let kept = nodes.time_left("k").expect("held");
     assert!(guard.remaining() < kept, "{kept:?}");
+    assert_eq!(guard.ttl().await.expect("an answer"), kept);
     // Those who still were on their way have kept it since then.
     sleep(SECOND).await;
     assert_eq!(nodes.held("k"), 5);

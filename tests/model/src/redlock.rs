@@ -38,8 +38,10 @@
 //! # What is not modelled
 //!
 //! All clocks run at the same rate; the drift is the other model's. More nodes, and even numbers of them. `set_ttl`, `min_hold`,
-//! several keys. That a node is left alone after it was silent. A lease with less than half of its time left is not given
-//! back: that is one of the things that a client may do here at any time. A counter does not get ahead of its clock by a tick.
+//! several keys. That a node is left alone after it was silent. The clean-up behind a single acquisition that failed, which goes on
+//! while the others' quorum holds the claim, and that such a node has no say until it is over. A lease with less than half of its
+//! time left is not given back: that is one of the things that a client may do here at any time. A counter does not get ahead of
+//! its clock by a tick.
 //!
 //! # What came of it
 //!

@@ -77,6 +77,12 @@ impl<T> Ballot<T> {
         self.was_asked.clone()
     }
 
+    /// The nodes that were asked and have failed.
+    pub(super) fn failed(&self) -> impl Iterator<Item = usize> {
+        let failed = |(vote, asked): (&Vote<T>, &bool)| *asked && matches!(vote, Vote::Cast(Err(_)));
+        self.votes.iter().zip(&self.was_asked).enumerate().filter(move |(_, node)| failed(*node)).map(|(n, _)| n)
+    }
+
     pub(super) fn votes(&self) -> &[Vote<T>] {
         &self.votes
     }

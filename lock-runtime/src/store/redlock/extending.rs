@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Redlock;
 use super::ballot::{Answer, Verdict, Vote, verdict};
-use super::nodes::{leave_one, still_asked};
+use super::nodes::{leave_one, not_settled};
 use super::outcome::failure;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Attempt, Claim, Extension, Renewal, Store};
@@ -20,8 +20,8 @@ impl<S: Store> Redlock<S> {
         let nodes = &self.nodes;
         let quorum = nodes.quorum();
         let asked = Arc::new(claim.clone());
-        let under_way = self.under_way(claim);
-        let mut ballot = nodes.ask_unless(&under_way, |_, node| {
+        let unsettled = self.unsettled(claim);
+        let mut ballot = nodes.ask_unless(&unsettled, |_, node| {
             let claim = asked.clone();
             Box::pin(async move { node.extend(&claim, ttl, extension).await })
         });
@@ -78,11 +78,11 @@ impl<S: Store> Redlock<S> {
                 Err(StoreError::new(StoreErrorKind::Protocol, "the store left out an answer"))
             })
         });
-        let under_way: Vec<_> = renewals.iter().map(|renewal| self.under_way(renewal.claim)).collect();
+        let unsettled: Vec<_> = renewals.iter().map(|renewal| self.unsettled(renewal.claim)).collect();
         let of_one = |votes: &[Vote<Vec<Result<bool, StoreError>>>], n: usize| -> Vec<Vote<bool>> {
             let of_node = |(node, vote): (usize, &Vote<Vec<Result<bool, StoreError>>>)| match vote {
-                // It may be about to take the lock, and not know its fencing token yet.
-                _ if under_way[n].get(node) == Some(&true) => Vote::Cast(Err(still_asked())),
+                // It may be about to take the lock, and not know its fencing token yet; or to have it taken back.
+                _ if unsettled[n].get(node) == Some(&true) => Vote::Cast(Err(not_settled())),
                 Vote::Open => Vote::Open,
                 Vote::Cast(Ok(answers)) => Vote::Cast(answers[n].clone()),
                 Vote::Cast(Err(error)) => Vote::Cast(Err(error.clone())),
@@ -118,9 +118,9 @@ impl<S: Store> Redlock<S> {
         outcome
     }
 
-    /// By node, whether an acquisition of `claim` is under way there. None, if nothing is known of the claim.
-    fn under_way(&self, claim: &Claim) -> Vec<bool> {
-        self.nodes.claims.get(&claim.token).map(|entry| entry.under_way()).unwrap_or_default()
+    /// By node, whether it is not settled what came of an acquisition of `claim` there. None, if nothing is known of the claim.
+    fn unsettled(&self, claim: &Claim) -> Vec<bool> {
+        self.nodes.claims.get(&claim.token).map(|entry| entry.unsettled(self.nodes.now())).unwrap_or_default()
     }
 
     /// Takes `claim` again on a node that has lost it, for `ttl`, while a quorum keeps it. It counts for the next extension, and
@@ -133,7 +133,7 @@ impl<S: Store> Redlock<S> {
         // Nobody is told what it answers.
         claim.asks_who = false;
         let of_node = nodes.all[node].clone();
-        let begins = entry.begin(node, |fence| {
+        let begins = entry.begin(node, ttl, nodes.now(), |fence| {
             let taking: Answer<()> = Box::pin(async move {
                 if let (Attempt::Acquired { .. }, Some(fence)) = (of_node.acquire(&claim).await?, fence) {
                     // Whoever counts this node among a quorum later finds the token there.

@@ -23,10 +23,11 @@ impl<S: Store> Redlock<S> {
                 (Some(acquiring), true) => Asked::Now(Box::pin(async move {
                     // Mostly it goes down the same connection, behind the acquisition: what is sent after this finds the key free.
                     let released = node.release(&claim).await;
-                    // Where it did not, the acquisition has taken it since, or else its store cleans up.
-                    match (acquiring.await, released) {
-                        (Ok(()), Ok(false)) => node.release(&claim).await,
-                        (_, released) => released,
+                    // Where it did not, the acquisition may have taken it since; also one that failed only after that.
+                    let _ = acquiring.await;
+                    match released {
+                        Ok(false) => node.release(&claim).await,
+                        released => released,
                     }
                 })),
                 (None, true) => match nodes.refusal(n) {

@@ -48,11 +48,11 @@ impl<S: Store> Nodes<S> {
         self.ask_unless(&[], ask)
     }
 
-    /// As [`ask`](Self::ask), but for those on which something is `under_way`.
-    pub(super) fn ask_unless<T>(&self, under_way: &[bool], ask: impl Fn(usize, Arc<S>) -> Answer<T>) -> Ballot<T> {
+    /// As [`ask`](Self::ask), but for those on which something is `unsettled`.
+    pub(super) fn ask_unless<T>(&self, unsettled: &[bool], ask: impl Fn(usize, Arc<S>) -> Answer<T>) -> Ballot<T> {
         let asked = self.all.iter().enumerate().map(|(n, node)| {
-            if under_way.get(n) == Some(&true) {
-                return Asked::Not(Err(still_asked()));
+            if unsettled.get(n) == Some(&true) {
+                return Asked::Not(Err(not_settled()));
             }
             match self.refusal(n) {
                 Some(error) => Asked::Not(Err(error)),
@@ -63,8 +63,9 @@ impl<S: Store> Nodes<S> {
     }
 
     /// Has what is under way for a claim go on.
-    pub(super) fn work_on(&self, entry: &Arc<Entry>) {
-        if let Some(work) = entry.work() {
+    pub(super) fn work_on(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let nodes = self.clone();
+        if let Some(work) = entry.work(move || nodes.now()) {
             self.run(work);
         }
     }
@@ -111,8 +112,8 @@ pub(super) fn quorum_of(nodes: usize) -> usize {
 }
 
 /// Why a node has no say about a claim.
-pub(super) fn still_asked() -> StoreError {
-    StoreError::new(StoreErrorKind::Timeout, "it is still being asked for the lock")
+pub(super) fn not_settled() -> StoreError {
+    StoreError::new(StoreErrorKind::Timeout, "what came of asking it for the lock is not settled")
 }
 
 /// What is left open.

@@ -43,6 +43,10 @@ pub(super) fn of_acquisition(votes: &[Vote<Attempt>], quorum: usize) -> Option<T
     if busy + foreign > minority || failed == 0 {
         return Some(Taken::Not(busiest(votes, quorum)));
     }
+    if busy + foreign + open > minority {
+        // It is not ours. Whether somebody has it, or nobody knows, is up to those that have not answered.
+        return None;
+    }
     Some(Taken::Failed(failure(votes, "no majority of the nodes gave the lock")))
 }
 
@@ -123,7 +127,7 @@ mod tests {
     /// Promise: what is said of a lock that was not got is what decided it: another holder, with the time until it has no quorum
     /// any more; nobody, after a split vote; nodes that failed, where it might have been ours with them.
     ///
-    /// Turned red by: the first answer that is no; an error because one node is down.
+    /// Turned red by: the first answer that is no; an error because one node is down, or was the first to answer.
     #[test]
     fn what_decided_it_is_told() {
         for (said, outcome) in [
@@ -133,7 +137,12 @@ mod tests {
             ("y..", "open"),
             ("yxx", "Connection"),
             ("xaa", "a 2"),
-            ("xa.", "Connection"),
+            ("xa.", "open"),
+            ("xf.", "open"),
+            ("xx.", "Connection"),
+            ("xxaa.", "open"),
+            ("xxya.", "Connection"),
+            ("xxxa.", "Connection"),
             ("a..", "open"),
             ("xax", "Connection"),
             ("aaa", "a 2"),

@@ -39,9 +39,11 @@ impl<S: Store> Redlock<S> {
             Some(Taken::Failed(error)) => return Err(error),
             None => return Err(undecided()),
         }
+        // Mostly empty, and then it takes no memory.
+        let mut failed: Vec<usize> = taking.ballot.failed().collect();
         let (open, fence) = if claim.fence.is_some() {
             // Boxed: rare, and its state would be part of every acquisition's.
-            let (open, fence) = Box::pin(self.write_back(&mut taking, limit)).await?;
+            let (open, fence) = Box::pin(self.write_back(&mut taking, &mut failed, limit)).await?;
             (open, Some(fence))
         } else {
             (leave(taking.ballot.leave_open(), nodes), None)
@@ -51,7 +53,10 @@ impl<S: Store> Redlock<S> {
             return Err(StoreError::new(StoreErrorKind::Timeout, text));
         }
         taking.is_ours = true;
-        let entry = nodes.claims.enter(&claim.token, open, taking.ballot.was_asked(), fence);
+        let entry = nodes.claims.enter(claim, open, taking.ballot.was_asked(), fence);
+        for node in failed {
+            entry.failed(node, self.now());
+        }
         nodes.work_on(&entry);
         Ok(match fence {
             Some(fence) => Attempt::acquired_with_fence(sent, fence),
@@ -60,12 +65,14 @@ impl<S: Store> Redlock<S> {
     }
 
     /// Chooses the fencing token of a claim that a quorum has given to us, and has a quorum know it. The rest, and the token.
+    /// Acquisitions that come to an end meanwhile may have `failed`, too.
     ///
     /// Any two quorums have a node in common. So whoever has the lock next is told by one of its nodes of a counter that is not
     /// below our token, and is given a higher one.
     async fn write_back(
         &self,
         taking: &mut Taking<'_, S>,
+        failed: &mut Vec<usize>,
         limit: Duration,
     ) -> Result<(Vec<Option<Answer<()>>>, i64), StoreError> {
         let nodes = taking.nodes;
@@ -101,6 +108,7 @@ impl<S: Store> Redlock<S> {
         let quorum = nodes.quorum();
         let written = writing.until(limit, || nodes.now(), |votes| verdict(votes, quorum, |written| *written)).await?;
         if written == Some(Verdict::Yes) {
+            failed.extend(writing.failed().filter(|node| matches!(taking.ballot.votes()[*node], Vote::Open)));
             return Ok((leave(writing.leave_open(), nodes), fence));
         }
         Err(failure(writing.votes(), "the fencing token could not be written to a majority of the nodes"))
