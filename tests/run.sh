@@ -24,7 +24,7 @@ export TMPDIR
 # What a first build leaves for later ones costs gigabytes, and a machine that checks only once never reads it.
 # Nor is anybody there who would step through it in a debugger.
 if [[ -n ${CI:-} ]]; then
-  export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+  export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=false
 fi
 
 ### Steps
@@ -227,7 +227,7 @@ check_dependencies() {
 ### Documentation, packaging, tests
 
 document() {
-  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+  RUSTDOCFLAGS="-D warnings" cargo doc -p lock-macros -p lock-runtime --no-deps --all-features
 }
 
 package() {
@@ -247,6 +247,13 @@ run_tests() {
   fi
 }
 
+run_conformance_in_clusters() {
+  if cargo nextest --version 2>/dev/null; then
+    cargo nextest run -p lock-tests --config-file tests/nextest.toml --ignore-default-filter \
+      -E 'binary(conformance) and test(/^cluster::/)'
+  fi
+}
+
 # What depends on the server: what it says, which scripts it knows, when it refuses.
 run_tests_on_older_redis() {
   if [[ -z $LOCK_REDIS_6_2 ]]; then
@@ -263,11 +270,14 @@ run_tests_on_older_redis() {
   fi
 }
 
-# A workspace of their own, for the sake of the other libraries: lints, the budget of allocations, and a short run.
+# A workspace of their own, for the sake of the other libraries: the budget of allocations, and a short run. Lints would compile
+# all of those libraries once more.
 check_benchmarks() {
   local own=(--manifest-path lock-runtime/benches/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}")
   cargo fmt --manifest-path lock-runtime/benches/peers/Cargo.toml --check
-  cargo clippy "${own[@]}" --all-targets -- -D warnings
+  if [[ $long_tests == yes ]]; then
+    cargo clippy "${own[@]}" --all-targets -- -D warnings
+  fi
   cargo test "${own[@]}" --tests
 }
 
@@ -309,6 +319,7 @@ step "tests" run_tests
 step "tests on the older Redis" run_tests_on_older_redis
 if [[ $long_tests == yes ]]; then
   step "long tests" run_tests --run-ignored only
+  step "conformance in clusters" run_conformance_in_clusters
 fi
 step "benchmarks" check_benchmarks
 step "no server is left" no_server_is_left
