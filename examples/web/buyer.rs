@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::crowd::{Crowd, Manners};
-use crate::feed::Feed;
+use crate::feed::{Feed, now};
 use crate::sale::Sale;
 
 /// How long paying takes whom nothing holds up.
@@ -63,11 +63,10 @@ impl Buyer {
     }
 
     fn tell(&self, state: &str) {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let event = json!({
             "id": self.id, "buyer": self.number, "instance": &*self.instance, "lock": self.lock,
             "crowd": self.crowd.0, "size": self.crowd.1,
-            "state": state, "at": u64::try_from(at).unwrap_or(u64::MAX),
+            "state": state, "at": now(),
         });
         self.feed.publish(event.to_string());
     }

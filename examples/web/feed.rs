@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::aio::ConnectionManager;
 use redis::streams::{StreamReadOptions, StreamReadReply};
@@ -23,6 +23,12 @@ const LOOK: usize = 1000;
 
 /// How long a server may be quiet beyond that.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Times that pages are told: microseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    u64::try_from(now).unwrap_or(u64::MAX)
+}
 
 /// One message to a page: which kind of event, and its data.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -13,7 +13,7 @@ use axum::routing::get;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
-use crate::feed::Message;
+use crate::feed::{Message, now};
 use crate::sale::{Refusal, Sale};
 use crate::stock::{PIECES, Stock};
 
@@ -33,9 +33,8 @@ pub(crate) fn router() -> Router<Arc<Sale>> {
 
 /// Server-sent events: who is talking, what has happened so far, and from then on whatever happens.
 async fn events(State(sale): State<Arc<Sale>>) -> impl IntoResponse {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let hello = json!({
-        "now": u64::try_from(now).unwrap_or(u64::MAX), "instance": &*sale.instance, "pieces": PIECES,
+        "now": now(), "instance": &*sale.instance, "pieces": PIECES,
         "lock": sale.key(), "shared": matches!(sale.stock, Stock::Redis(_)),
     });
     let hello = Message { kind: "hello", data: hello.to_string().into() };
@@ -73,6 +72,7 @@ pub(crate) async fn look(sale: Arc<Sale>) {
 }
 
 async fn standing(sale: &Sale) -> Result<String, Refusal> {
+    let at = now();
     let left = sale.stock.read().await?;
-    Ok(json!({ "left": left }).to_string())
+    Ok(json!({ "left": left, "at": at }).to_string())
 }

@@ -7,7 +7,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let buyers = new Map();
 /** What is known of the whole. */
 let hello = { instance: "", lock: "", pieces: 20, shared: false };
-let standing = { left: null };
+let standing = { left: null, at: 0 };
 /** The server's clock minus ours. */
 let ahead = 0;
 /** The row that the readout is about. */
@@ -58,7 +58,8 @@ events.addEventListener("buyer", ({ data }) => {
 });
 
 events.addEventListener("standing", ({ data }) => {
-  standing = JSON.parse(data);
+  const { left, at } = JSON.parse(data);
+  standing = { left, at: at / 1000 };
   if ($("where").dataset.mood === "alarm") {
     say($("where"), `${hello.shared ? "Locks in Redis" : "Locks in memory"} · instance ${hello.instance}`);
   }
@@ -187,10 +188,12 @@ function draw() {
 
 function picture() {
   const all = rows();
-  const running = isRunning();
+  const present = isRunning();
   const begun = Math.min(...all.map((buyer) => buyer.came));
   const heard = Math.max(...all.map((buyer) => exit(buyer) ?? buyer.entered ?? buyer.came));
-  const ended = running ? Math.max(now(), heard) : heard;
+  const ended = present ? Math.max(now(), heard) : heard;
+  // How many are left was asked before the last one went: that is not yet the outcome.
+  const running = present || standing.at < heard;
   const { together, most } = overlaps(all, ended);
 
   say($("verdict"), ...verdict(all, running, most));
