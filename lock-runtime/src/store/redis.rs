@@ -10,11 +10,13 @@ mod checkup;
 mod cleanup;
 #[cfg(feature = "cluster")]
 mod cluster;
-mod connection;
+mod greeting;
 mod handoff;
 mod learned;
+mod link;
 mod nodes;
 mod notes;
+mod pool;
 mod pulse;
 mod refusal;
 mod renewal;
@@ -40,9 +42,10 @@ pub use self::address::Credentials;
 #[cfg(feature = "redlock")]
 pub(crate) use self::checkup::Identity;
 use self::cleanup::Known;
-use self::connection::{Link, Pool, Settings};
 use self::handoff::InLine;
+use self::link::Link;
 use self::nodes::Nodes;
+use self::pool::{Pool, Settings};
 use self::refusal::Acquire;
 use self::reply::Fault;
 use self::script::Script;
@@ -232,7 +235,7 @@ impl RedisStore {
         // Once, before the first request: the script may find that an answer which was lost had already made it ours.
         let sent = boottime();
         if let ([key], None, []) = (&*claim.keys, &claim.fence, &*claim.replaces) {
-            let mut command = connection::command("SET", 0);
+            let mut command = link::command("SET", 0);
             command.arg(key.as_str()).arg(ValueOf(claim)).arg("NX").arg("PX").arg(claim.ttl_millis());
             match link.ask(&command).await? {
                 Value::Okay => return Ok(Attempt::acquired(sent)),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::connection::{self, Link, Pool};
+use super::link::{self, Link};
 use super::nodes::Nodes;
+use super::pool::Pool;
 use super::reply::Fault;
 use super::script::{self, Script, Text};
 use super::{ValueOf, write_keys};
@@ -129,7 +130,7 @@ pub(super) async fn identify(link: &Link) -> Result<Option<Identity>, StoreError
 
 /// What the server says of `section`. `None`: it refuses to.
 async fn info(link: &Link, section: &str) -> Result<Option<String>, Fault> {
-    let mut command = connection::command("INFO", 0);
+    let mut command = link::command("INFO", 0);
     command.arg(section);
     // In one form by the one protocol, in the other by the other.
     match link.ask(&command).await {
@@ -201,7 +202,7 @@ struct SelfTest<'a> {
 impl SelfTest<'_> {
     async fn ask(&self, name: &str, arguments: Arguments) -> Result<Value, Fault> {
         let name = if name == "PUBLISH" { self.link.called_by() } else { name };
-        let mut command = connection::command(name, 0);
+        let mut command = link::command(name, 0);
         arguments(&mut command, &self.probe, self.link);
         self.link.ask(&command).await
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::connection::Link;
+use super::link::Link;
 use super::nodes::Nodes;
 use super::refusal::Release;
 use super::reply::Fault;

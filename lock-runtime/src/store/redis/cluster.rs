@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::address::Address;
-use super::connection::{self, Link, Pool, Settings};
+use super::link::{self, Link};
+use super::pool::{Pool, Settings};
 use super::reply::{Elsewhere, Fault};
 use super::slot::{Infix, SLOTS, Tail, slot};
 use crate::clock::boottime;
@@ -272,7 +273,7 @@ struct Range {
 /// What a node says who has which slot.
 async fn slots_of(node: Arc<Pool>) -> Result<Vec<Range>, StoreError> {
     let link = node.link().await?;
-    let mut command = connection::command("CLUSTER", 0);
+    let mut command = link::command("CLUSTER", 0);
     command.arg("SLOTS");
     let answer = link.ask(&command).await.map_err(Fault::into_error)?;
     let ranges: Option<Vec<Range>> = match &answer {

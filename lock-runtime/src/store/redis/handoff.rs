@@ -13,8 +13,9 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::cleanup::{self, Known};
-use super::connection::{self, Link, Pool};
+use super::link::{self, Link};
 use super::notes::{Call, Ghost};
+use super::pool::Pool;
 use super::reply::{self, Fault};
 use super::script;
 use super::{Naming, RedisStore, ValueOf, give_back_value};
@@ -310,7 +311,7 @@ impl Drop for InLine {
 /// Gives back what was granted to somebody of whom nothing is known. If it fails, the grant ends by itself: soon.
 pub(super) async fn give_back_ghost(pool: Arc<Pool>, Ghost { token, key }: Ghost) {
     let Ok(link) = pool.link().await else { return };
-    let mut get = connection::command("GET", 0);
+    let mut get = link::command("GET", 0);
     get.arg(&key);
     let Ok(Value::BulkString(value)) = link.ask(&get).await else { return };
     // The note has not all of the value. Compared with the whole of it, nothing is deleted that came later.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 #[cfg(feature = "cluster")]
 use super::cluster::{Cluster, Wander};
-use super::connection::{Link, Pool, Settings};
+use super::link::Link;
+use super::pool::{Pool, Settings};
 use super::reply::Fault;
 use crate::error::StoreError;
 use crate::keeper::Background;

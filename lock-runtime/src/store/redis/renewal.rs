@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::connection::Link;
+use super::link::Link;
 use super::nodes::Nodes;
 use super::reply::{self, Fault};
 use super::{Renewal, ValueOf, join_all, millis, script, write_keys};
