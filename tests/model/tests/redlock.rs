@@ -44,6 +44,13 @@ fn connections_that_break() {
     holds(Redlock::new("broken connections, renewals", 2).renewals().room(0).breaks(1));
 }
 
+/// A quorum of the others wins, while the store of the node where it failed still cleans up.
+#[test]
+fn acquisitions_that_fail_on_a_node() {
+    holds(Redlock::new("failed acquisitions", 3).failures(1));
+    holds(Redlock::new("failed acquisitions, renewals", 2).renewals().room(0).failures(1));
+}
+
 /// Nodes that come back without their data when every lease that they forgot is over: as whoever starts one can arrange.
 #[test]
 fn nodes_restarted_empty_after_the_ttl() {
@@ -81,6 +88,12 @@ fn fencing_tokens_with_requests_that_come_to_nothing() {
 }
 
 #[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
+fn fencing_tokens_with_acquisitions_that_fail_on_a_node() {
+    holds(Redlock::new("fenced, failed acquisitions", 2).fenced().renewals().room(0).failures(1).without_clocks());
+}
+
+#[test]
 fn fencing_tokens_with_connections_that_break() {
     holds(Redlock::new("fenced, broken connections", 2).fenced().breaks(1).without_clocks());
 }
@@ -88,6 +101,7 @@ fn fencing_tokens_with_connections_that_break() {
 /// Of counters alone, "no quorum forgets" is not enough: one node that forgets, of two that a token was written to, and a third that
 /// was never told make a majority that does not know it. Every majority has to contain a node that remembers.
 #[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
 fn counters_on_nodes_that_forget() {
     let restarts = || renewed().delayed_restarts(1).without_clocks();
     caught(&restarts(), Promise::FencesRise);

@@ -46,6 +46,21 @@ pub enum Action {
         /// The place of the client.
         client: usize,
     },
+    /// The acquisition of a client on a node fails, as far as the client can tell: it may be carried out at any later time, or
+    /// never, or was, and the store of that node begins to clean up behind it.
+    Fail {
+        /// The place of the node.
+        node: usize,
+        /// The place of the client.
+        client: usize,
+    },
+    /// That clean-up takes the key away, if it is the client's.
+    CleanUp {
+        /// The place of the node.
+        node: usize,
+        /// The place of the client.
+        client: usize,
+    },
     /// A client has seen a quorum of yes.
     Win {
         /// The place of the client.
@@ -98,6 +113,13 @@ impl System {
                     if self.breaks < redlock.breaks && link.aside.is_none() {
                         actions.push(Action::Break { node, client });
                     }
+                }
+                let attempt = self.clients[client].attempt();
+                if link.is_cleaned_up() && up && attempt.is_some_and(|attempt| state.is_of(client, attempt)) {
+                    actions.push(Action::CleanUp { node, client });
+                }
+                if self.failures < redlock.failures && self.may_fail(node, client) {
+                    actions.push(Action::Fail { node, client });
                 }
                 if link.aside.is_some() {
                     actions.push(Action::Lose { node, client });

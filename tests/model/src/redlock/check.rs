@@ -61,7 +61,7 @@ impl Redlock {
     /// What a run has to come across: without it, that nothing is broken would say little.
     fn sights(&self) -> impl Iterator<Item = Property<Self>> {
         let again = self.attempts.is_none_or(|attempts| attempts > 2);
-        let sights: [(bool, &'static str, Sight); 7] = [
+        let sights: [(bool, &'static str, Sight); 8] = [
             (again, "votes are split", |redlock, system| {
                 let mut clients = system.clients.iter().take(redlock.clients);
                 let all_are_asking = clients.all(|phase| matches!(phase, Phase::Asking { .. }));
@@ -113,6 +113,16 @@ impl Redlock {
                     links.any(|link| link.all().any(|request| request.kind == Kind::Rejoin))
                 };
                 system.nodes.iter().any(rejoins)
+            }),
+            (self.failures > 0, "the key of a hold is cleaned up behind an acquisition that failed", |_, system| {
+                let mut clients = system.clients.iter().enumerate();
+                clients.any(|(client, phase)| {
+                    let cleaned = |node: &Node| {
+                        let is_ours = phase.attempt().is_some_and(|attempt| node.is_of(client, attempt));
+                        node.links[client].is_cleaned_up() && is_ours
+                    };
+                    phase.believes(system.now) && system.nodes.iter().any(cleaned)
+                })
             }),
             (self.losses > 0, "a node of a hold has forgotten it", |_, system| {
                 let mut clients = system.clients.iter().enumerate();

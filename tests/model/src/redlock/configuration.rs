@@ -58,6 +58,8 @@ pub enum Rule {
     RejoinWithTheFence,
     /// A release ends what is still under way to take a node again.
     ReleaseEndsRejoins,
+    /// A node does not count while its store may still clean up behind an acquisition of the claim that failed there.
+    FailedHaveNoSay,
 }
 
 /// What must never be otherwise.
@@ -121,6 +123,8 @@ pub struct Redlock {
     pub(crate) refusals: u8,
     /// How many connections break.
     pub(crate) breaks: u8,
+    /// How many acquisitions fail on a node, and are cleaned up there, whatever comes of them elsewhere.
+    pub(crate) failures: u8,
     /// How often a node loses its data.
     pub(crate) losses: u8,
     /// For how many ticks it is down then, at least.
@@ -150,6 +154,7 @@ impl Redlock {
             fenced: false,
             refusals: 0,
             breaks: 0,
+            failures: 0,
             losses: 0,
             down: 0,
             clocks: true,
@@ -206,6 +211,12 @@ impl Redlock {
     #[must_use]
     pub fn breaks(self, breaks: u8) -> Self {
         Self { breaks, ..self }.without(Promise::NothingIsLeft)
+    }
+
+    /// With so many acquisitions that fail on one node, and are cleaned up there. A key may then stay until its TTL is over.
+    #[must_use]
+    pub fn failures(self, failures: u8) -> Self {
+        Self { failures, ..self }.without(Promise::NothingIsLeft)
     }
 
     /// With nodes that lose their data, so many times, and are there again before the leases that they forgot are over: after a

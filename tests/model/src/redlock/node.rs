@@ -60,11 +60,13 @@ pub(crate) struct Link {
     pub(crate) answer: Option<Answer>,
     /// Left on a connection that broke: it may be carried out at any later time, or never.
     pub(crate) aside: Option<Request>,
+    /// For how many ticks the store may still clean up behind an acquisition that failed: that of the claim which the client has.
+    pub(crate) cleaned: Option<u8>,
 }
 
 impl Link {
     pub(crate) fn new() -> Self {
-        Self { requests: Few::new(), answer: None, aside: None }
+        Self { requests: Few::new(), answer: None, aside: None, cleaned: None }
     }
 
     /// Nobody waits for an answer any more.
@@ -75,6 +77,25 @@ impl Link {
 
     pub(crate) fn all(&self) -> impl Iterator<Item = Request> + '_ {
         self.requests.iter().chain(self.aside)
+    }
+
+    pub(crate) fn is_cleaned_up(&self) -> bool {
+        self.cleaned.is_some()
+    }
+
+    /// The acquisition for `attempt` fails.
+    pub(crate) fn fail(&mut self, attempt: u8) {
+        let mut kept = Few::new();
+        for request in self.requests.iter() {
+            if request.kind == Kind::Acquire && request.attempt == attempt {
+                self.aside = Some(Request { awaited: false, ..request });
+            } else {
+                kept.push(Request { awaited: false, ..request });
+            }
+        }
+        self.requests = kept;
+        self.answer = None;
+        self.cleaned = Some(TTL_TICKS);
     }
 
     /// Whether a request is under way that may take the node for `attempt`.
@@ -117,6 +138,9 @@ impl Node {
         }
         self.key = self.key.filter(|key| key.left != Some(0));
         self.down = self.down.map(|ticks| ticks.saturating_sub(1));
+        for link in &mut self.links {
+            link.cleaned = link.cleaned.map(|ticks| ticks - 1).filter(|ticks| *ticks > 0);
+        }
     }
 
     /// Loses everything that it had. What is under way to it is not lost.

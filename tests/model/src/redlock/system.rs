@@ -9,7 +9,7 @@ use lock_runtime::Moment;
 use super::action::Action;
 use super::client::{Hold, Phase, Renewal};
 use super::configuration::{CLIENTS, NODES, Promise, QUORUM, Redlock, Rule, TICK, TTL};
-use super::node::{Answer, CLOCK_TICK, Kind, Node, Request};
+use super::node::{Answer, CLOCK_TICK, Kind, Link, Node, Request};
 
 /// Where all clocks start.
 const START: Moment = Moment::from_origin(Duration::from_secs(1));
@@ -26,6 +26,7 @@ pub struct System {
     pub(crate) attempts: u8,
     pub(crate) refusals: u8,
     pub(crate) breaks: u8,
+    pub(crate) failures: u8,
     pub(crate) losses: u8,
     /// How many nodes were taken again, where that counts.
     pub(crate) rejoins: u8,
@@ -50,6 +51,7 @@ impl System {
             attempts: 0,
             refusals: 0,
             breaks: 0,
+            failures: 0,
             losses: 0,
             rejoins: 0,
             begun: 0,
@@ -139,11 +141,19 @@ impl System {
                 let link = &mut self.nodes[node].links[client];
                 link.aside = link.requests.pop().map(|request| Request { awaited: false, ..request });
             }
+            Action::Fail { node, client } => {
+                self.failures += 1;
+                if let Some(attempt) = self.clients[client].attempt() {
+                    self.nodes[node].links[client].fail(attempt);
+                }
+            }
+            // Whenever it was sent.
+            Action::CleanUp { node, .. } => self.nodes[node].key = None,
             Action::Lose { node, client } => self.nodes[node].links[client].aside = None,
             Action::Win { client, fence } => self.win(client, fence, redlock),
             Action::Begin(client) => self.begin(client, redlock),
             Action::GiveUp(client) => self.give_up(client, redlock),
-            Action::Renew(client) => self.renew(client),
+            Action::Renew(client) => self.renew(client, redlock),
             Action::Extended { client, rejoins } => self.extended(client, rejoins, redlock),
             Action::Denied(client) => {
                 self.forget_answers(client);
@@ -172,8 +182,20 @@ impl System {
             Action::Restart(node) => self.nodes[node].down = None,
         }
         self.end_what_is_over(redlock);
+        self.forget_clean_ups();
         self.nodes.iter_mut().for_each(|node| node.drop_idle_requests(redlock));
         self.look_for_lost_quorums();
+    }
+
+    /// Whether an acquisition of `client` can fail on `node`: it is under way, or was answered and the answer is lost.
+    pub(crate) fn may_fail(&self, node: usize, client: usize) -> bool {
+        let link = &self.nodes[node].links[client];
+        let Some(attempt) = self.clients[client].attempt() else { return false };
+        let is_asking = matches!(self.clients[client], Phase::Asking { .. });
+        let mut requests = link.requests.iter();
+        let under_way = requests.any(|request| request.kind == Kind::Acquire && request.attempt == attempt);
+        let answered = is_asking && matches!(link.answer, Some(Answer::Yes(_)));
+        link.cleaned.is_none() && link.aside.is_none() && (under_way || answered)
     }
 
     /// Sends a request to all nodes.
@@ -196,6 +218,7 @@ impl System {
         self.clients[client] = Phase::Writing { attempt, sent, fence };
         if redlock.fenced && redlock.has(Rule::WriteBack) {
             self.send(client, Kind::Write, attempt, fence, true);
+            self.ignore_failed(client, redlock);
         } else {
             self.begin(client, redlock);
         }
@@ -233,12 +256,21 @@ impl System {
         }
     }
 
-    fn renew(&mut self, client: usize) {
+    fn renew(&mut self, client: usize, redlock: &Redlock) {
         let sent = self.now;
         if let Phase::Holding(hold) = &mut self.clients[client] {
             hold.renewal = Some(Renewal { sent, in_vain: hold.gone });
             let (attempt, fence) = (hold.attempt, hold.fence);
             self.send(client, Kind::Extend, attempt, fence, true);
+            self.ignore_failed(client, redlock);
+        }
+    }
+
+    /// Nobody waits for the answers of nodes where the acquisition failed.
+    fn ignore_failed(&mut self, client: usize, redlock: &Redlock) {
+        if redlock.has(Rule::FailedHaveNoSay) {
+            let links = self.nodes.iter_mut().map(|node| &mut node.links[client]);
+            links.filter(|link| link.is_cleaned_up()).for_each(Link::forget);
         }
     }
 
@@ -301,6 +333,15 @@ impl System {
                         self.release(client);
                     }
                 }
+            }
+        }
+    }
+
+    /// Behind a claim that was given back, a clean-up finds nothing that the release does not.
+    fn forget_clean_ups(&mut self) {
+        for (client, phase) in self.clients.iter().enumerate() {
+            if phase.attempt().is_none() {
+                self.nodes.iter_mut().for_each(|node| node.links[client].cleaned = None);
             }
         }
     }

@@ -46,7 +46,7 @@ impl System {
             }
         }
         let Some((mut view, order, places)) = best else { return };
-        let faults = [self.refusals, self.breaks, self.losses, self.rejoins].map(u64::from);
+        let faults = [self.refusals, self.breaks, self.losses, self.rejoins, self.failures].map(u64::from);
         let attempts = redlock.attempts.map_or(0, |_| u64::from(self.attempts));
         view.push(
             faults[0] << 16
@@ -54,6 +54,7 @@ impl System {
                 | faults[2] << 32
                 | faults[3] << 40
                 | attempts << 48
+                | faults[4] << 56
                 | u64::from(self.broken),
         );
         view.push(fences.rank(self.begun) << 32 | fences.rank(self.time));
@@ -162,7 +163,7 @@ fn view_link(link: &Link, fences: &Fences, numbers: &mut [u64]) {
         Some(Answer::No) => 1,
         Some(Answer::Yes(fence)) => 2 + fences.rank(fence),
     };
-    numbers[0] = link.aside.map_or(0, number) << 32 | answer;
+    numbers[0] = link.cleaned.map_or(0, u64::from) << 56 | link.aside.map_or(0, number) << 32 | answer;
     for (place, request) in link.requests.iter().enumerate() {
         let place = place.min(8);
         numbers[1 + place / 3] |= number(request) << (21 * (place % 3));
