@@ -175,7 +175,12 @@ install_browser() {
   command -v apt-get >/dev/null && apt_install chromium chromium-driver
 }
 
-### Lints, features, dependencies
+### Formatting, lints, features, dependencies
+
+check_formatting() {
+  cargo fmt --all --check
+  cargo fmt --manifest-path lock-runtime/benches/peers/Cargo.toml --check
+}
 
 lint() { # lint ARGUMENTS OF CARGO...
   cargo clippy "$@" -- -D warnings
@@ -270,14 +275,10 @@ run_tests_on_older_redis() {
   fi
 }
 
-# A workspace of their own, for the sake of the other libraries: the budget of allocations, and a short run. Lints would compile
-# all of those libraries once more.
+# A workspace of their own, for the sake of the other libraries, all of which have to be compiled for it: a short run.
 check_benchmarks() {
   local own=(--manifest-path lock-runtime/benches/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}")
-  cargo fmt --manifest-path lock-runtime/benches/peers/Cargo.toml --check
-  if [[ $long_tests == yes ]]; then
-    cargo clippy "${own[@]}" --all-targets -- -D warnings
-  fi
+  cargo clippy "${own[@]}" --all-targets -- -D warnings
   cargo test "${own[@]}" --tests
 }
 
@@ -308,7 +309,7 @@ step "redis-server" find_redis
 step "libraries of other languages" find_interop_libraries
 step "an older Redis" find_older_redis
 step "a browser" find_browser
-step "formatting" cargo fmt --all --check
+step "formatting" check_formatting
 step "lints, all features" lint --workspace --all-targets --all-features
 step "lints, features one by one" lint_features_one_by_one
 step "dependencies" check_dependencies
@@ -320,6 +321,6 @@ step "tests on the older Redis" run_tests_on_older_redis
 if [[ $long_tests == yes ]]; then
   step "long tests" run_tests --run-ignored only
   step "conformance in clusters" run_conformance_in_clusters
+  step "benchmarks" check_benchmarks
 fi
-step "benchmarks" check_benchmarks
 step "no server is left" no_server_is_left

@@ -2,12 +2,13 @@
 
 use std::alloc::System;
 
-use lock_benchmarks::keys;
+use lock_benchmarks::keys::report;
+use lock_budget_tests::keys::keys;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() {
-    keys::report(&keys::keys(ALLOCATOR, 10_000_000, 200_000)).publish();
+    report(&keys(ALLOCATOR, 10_000_000, 200_000)).publish();
 }
