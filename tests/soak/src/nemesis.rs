@@ -32,11 +32,11 @@ pub(crate) struct Place {
 /// Everything that faults befall.
 pub(crate) struct Scene {
     pub(crate) program: PathBuf,
-    pub(crate) server: Mutex<RedisServer>,
-    /// Beside it, where there is a majority of several.
-    pub(crate) others: Vec<RedisServer>,
+    /// One, or as many as a majority is asked of.
+    pub(crate) servers: Vec<Mutex<RedisServer>>,
     pub(crate) places: Vec<Mutex<Place>>,
-    pub(crate) proxies: Vec<Proxy>,
+    /// By server, and before each of them by worker.
+    pub(crate) proxies: Vec<Vec<Proxy>>,
     pub(crate) data_losses: Mutex<Vec<DataLoss>>,
     /// How often each fault had an effect.
     pub(crate) fired: Mutex<BTreeMap<Fault, u64>>,
@@ -93,35 +93,35 @@ impl Scene {
     }
 
     /// Whether it had an effect.
-    fn inflict(&self, &Step { fault, target, lasting, delay, .. }: &Step) -> bool {
+    fn inflict(&self, &Step { fault, server, target, lasting, delay, .. }: &Step) -> bool {
         match fault {
             Fault::ClientStopped => self.stop_client(target % self.places.len(), lasting),
             Fault::ClientKilled => self.kill_client(target % self.places.len(), lasting),
-            Fault::ConnectionsCut => self.misconduct(target, Way::Requests, Conduct::Cut, lasting),
-            Fault::RequestsLost => self.misconduct(target, Way::Requests, Conduct::Drop, lasting),
-            Fault::RepliesLost => self.misconduct(target, Way::Replies, Conduct::Drop, lasting),
-            Fault::HalfClosed => self.misconduct(target, Way::Replies, Conduct::HalfClose, lasting),
-            Fault::NotesLost => self.disturb(target, Way::Replies, Conduct::DropNotes, lasting),
-            Fault::RequestsDelayed => self.disturb(target, Way::Requests, Conduct::Delay(delay), lasting),
-            Fault::RepliesDelayed => self.disturb(target, Way::Replies, Conduct::Delay(delay), lasting),
-            Fault::ServerStopped => self.stop_server(lasting),
-            Fault::ServerRestarted => self.restart(lasting),
-            Fault::DataLost => self.losing_data(None, || self.restart_empty(lasting)),
+            Fault::ConnectionsCut => self.misconduct(server, target, Way::Requests, Conduct::Cut, lasting),
+            Fault::RequestsLost => self.misconduct(server, target, Way::Requests, Conduct::Drop, lasting),
+            Fault::RepliesLost => self.misconduct(server, target, Way::Replies, Conduct::Drop, lasting),
+            Fault::HalfClosed => self.misconduct(server, target, Way::Replies, Conduct::HalfClose, lasting),
+            Fault::NotesLost => self.disturb(server, target, Way::Replies, Conduct::DropNotes, lasting),
+            Fault::RequestsDelayed => self.disturb(server, target, Way::Requests, Conduct::Delay(delay), lasting),
+            Fault::RepliesDelayed => self.disturb(server, target, Way::Replies, Conduct::Delay(delay), lasting),
+            Fault::ServerStopped => self.stop_server(server, lasting),
+            Fault::ServerRestarted => self.restart(server, lasting),
+            Fault::DataLost => self.losing_data(None, || self.restart_empty(server, lasting)),
             Fault::ConnectionsKilled => {
                 // Whoever has waited in line is of the second type.
-                self.kill_connections("normal") + self.kill_connections("pubsub") > 0
+                self.kill_connections(server, "normal") + self.kill_connections(server, "pubsub") > 0
             }
-            Fault::ConnectionKilled => self.kill_one_connection(target),
+            Fault::ConnectionKilled => self.kill_one_connection(server, target),
             Fault::ScriptsForgotten => {
-                self.admin().forget_scripts();
+                self.admin(server).forget_scripts();
                 true
             }
-            Fault::ListenersKilled => self.kill_connections("pubsub") > 0,
-            Fault::KeyDeleted => self.losing_data(Some(target), || self.delete(&key_name(target), lasting)),
-            Fault::LineDeleted => self.delete(&line_name(target), lasting),
-            Fault::EverythingHeard => self.listen_to_everything(lasting),
-            Fault::KeyStolen => self.losing_data(Some(target), || self.steal(target, lasting)),
-            Fault::ClientsPaused => self.pause_clients(target, lasting),
+            Fault::ListenersKilled => self.kill_connections(server, "pubsub") > 0,
+            Fault::KeyDeleted => self.losing_data(Some(target), || self.delete(server, &key_name(target), lasting)),
+            Fault::LineDeleted => self.delete(server, &line_name(target), lasting),
+            Fault::EverythingHeard => self.listen_to_everything(server, lasting),
+            Fault::KeyStolen => self.losing_data(Some(target), || self.steal(server, target, lasting)),
+            Fault::ClientsPaused => self.pause_clients(server, target, lasting),
         }
     }
 
@@ -137,11 +137,11 @@ impl Scene {
         had_an_effect
     }
 
-    /// A connection to the server, which nobody stops but us. On a machine that has other things to do it may take a while.
-    pub(crate) fn admin(&self) -> Admin {
+    /// A connection to a server, which nobody stops but us. On a machine that has other things to do it may take a while.
+    pub(crate) fn admin(&self, server: usize) -> Admin {
         let mut admin = None;
         eventually_blocking("the server answers", AT_LEISURE, || {
-            admin = lock(&self.server).try_admin();
+            admin = lock(&self.servers[server]).try_admin();
             admin.is_some()
         });
         admin.expect("it has answered")
@@ -171,15 +171,16 @@ impl Scene {
         true
     }
 
-    /// The network of one worker, or of all.
-    fn network(&self, target: usize) -> &[Proxy] {
-        self.proxies.get(target..=target).unwrap_or(&self.proxies)
+    /// The network of one worker, or of all, before a server.
+    fn network(&self, server: usize, target: usize) -> &[Proxy] {
+        let proxies = &self.proxies[server];
+        proxies.get(target..=target).unwrap_or(proxies)
     }
 
     /// Behaves badly for a while. A connection on which something was lost is not used any more: what comes later would be taken
     /// for the answer to what is missing, and no TCP connection does that.
-    fn misconduct(&self, target: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
-        let network = self.network(target);
+    fn misconduct(&self, server: usize, target: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
+        let network = self.network(server, target);
         let order = |way, conduct| network.iter().map(|proxy| proxy.try_conduct_all(way, conduct)).collect::<Vec<_>>();
         let effects = order(way, conduct);
         self.over.rest(lasting);
@@ -193,8 +194,8 @@ impl Scene {
     }
 
     /// Behaves badly for a while, in a way after which connections can still be used.
-    fn disturb(&self, target: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
-        let network = self.network(target);
+    fn disturb(&self, server: usize, target: usize, way: Way, conduct: Conduct, lasting: Duration) -> bool {
+        let network = self.network(server, target);
         let order = |conduct| network.iter().map(|proxy| proxy.try_conduct_all(way, conduct)).collect::<Vec<_>>();
         let effects = order(conduct);
         self.over.rest(lasting);
@@ -202,29 +203,29 @@ impl Scene {
         happened(&effects)
     }
 
-    fn stop_server(&self, lasting: Duration) -> bool {
-        lock(&self.server).pause();
+    fn stop_server(&self, server: usize, lasting: Duration) -> bool {
+        lock(&self.servers[server]).pause();
         self.over.rest(lasting);
-        lock(&self.server).resume();
+        lock(&self.servers[server]).resume();
         true
     }
 
-    fn restart(&self, lasting: Duration) -> bool {
-        lock(&self.server).kill();
+    fn restart(&self, server: usize, lasting: Duration) -> bool {
+        lock(&self.servers[server]).kill();
         self.over.rest(lasting);
-        lock(&self.server).restart();
+        lock(&self.servers[server]).restart();
         true
     }
 
-    fn restart_empty(&self, lasting: Duration) -> bool {
-        lock(&self.server).kill();
+    fn restart_empty(&self, server: usize, lasting: Duration) -> bool {
+        lock(&self.servers[server]).kill();
         self.over.rest(lasting);
-        lock(&self.server).restart_empty();
+        lock(&self.servers[server]).restart_empty();
         true
     }
 
-    fn kill_one_connection(&self, number: usize) -> bool {
-        let mut admin = self.admin();
+    fn kill_one_connection(&self, server: usize, number: usize) -> bool {
+        let mut admin = self.admin(server);
         let own: u64 = admin.command(&["CLIENT", "ID"]);
         let clients: String = admin.command(&["CLIENT", "LIST", "TYPE", "normal"]);
         let ids = clients.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse::<u64>().ok());
@@ -236,13 +237,13 @@ impl Scene {
         }
     }
 
-    fn kill_connections(&self, of_type: &str) -> u64 {
-        self.admin().command(&["CLIENT", "KILL", "TYPE", of_type, "SKIPME", "yes"])
+    fn kill_connections(&self, server: usize, of_type: &str) -> u64 {
+        self.admin(server).command(&["CLIENT", "KILL", "TYPE", of_type, "SKIPME", "yes"])
     }
 
     /// Deletes a key as soon as it is there.
-    fn delete(&self, key: &str, within: Duration) -> bool {
-        let (mut admin, until) = (self.admin(), Instant::now() + within);
+    fn delete(&self, server: usize, key: &str, within: Duration) -> bool {
+        let (mut admin, until) = (self.admin(server), Instant::now() + within);
         loop {
             if admin.delete(key) {
                 return true;
@@ -254,21 +255,21 @@ impl Scene {
     }
 
     /// Writes over whatever is there. Nobody gives this lock back.
-    fn steal(&self, key: usize, lasting: Duration) -> bool {
-        self.admin().set(&key_name(key), "somebody else's", &["PX", &lasting.as_millis().to_string()]);
+    fn steal(&self, server: usize, key: usize, lasting: Duration) -> bool {
+        self.admin(server).set(&key_name(key), "somebody else's", &["PX", &lasting.as_millis().to_string()]);
         true
     }
 
-    fn listen_to_everything(&self, lasting: Duration) -> bool {
-        let mut curious = self.admin();
+    fn listen_to_everything(&self, server: usize, lasting: Duration) -> bool {
+        let mut curious = self.admin(server);
         curious.command::<()>(&["PSUBSCRIBE", "*"]);
         self.over.rest(lasting);
         true
     }
 
-    fn pause_clients(&self, number: usize, lasting: Duration) -> bool {
+    fn pause_clients(&self, server: usize, number: usize, lasting: Duration) -> bool {
         let whom = if number.is_multiple_of(2) { "ALL" } else { "WRITE" };
-        self.admin().command::<()>(&["CLIENT", "PAUSE", &lasting.as_millis().to_string(), whom]);
+        self.admin(server).command::<()>(&["CLIENT", "PAUSE", &lasting.as_millis().to_string(), whom]);
         // An answer is the end of it.
         self.over.rest(lasting);
         true

@@ -18,7 +18,7 @@ use crate::nemesis::{Over, Place, Scene, lock, start};
 use crate::record::{HoldId, Unreadable, whole_lines};
 use crate::report::Report;
 use crate::resource::Resource;
-use crate::schedule::{Fault, Schedule};
+use crate::schedule::{Fault, Schedule, Size};
 use crate::watched::Broken;
 use crate::worker::{self, LONGEST_BLOCK, LONGEST_HOLD, LONGEST_TTL, LONGEST_WAIT, Orders};
 use crate::{KEYS, PROCESSES, TASKS, key_name, line_name};
@@ -38,7 +38,7 @@ pub struct Options {
     pub wanted: Option<Sort>,
     /// In what time everybody has to have had a last turn when the nemesis has ended; what can be promised, if there is none.
     pub patience: Option<Duration>,
-    /// How many independent servers the locks are on. The faults befall one of them.
+    /// How many independent servers the locks are on. The faults befall one of them at a time.
     pub servers: usize,
     /// The program of the workers: `lock-soak`.
     pub program: PathBuf,
@@ -61,7 +61,8 @@ impl Options {
         }
     }
 
-    /// The same with locks on a majority of three servers, of which one is in trouble. There is no line, and nothing befalls it.
+    /// The same with locks on a majority of three servers, of which one is in trouble: now this one, now that. There is
+    /// no line, and nothing befalls it.
     #[must_use]
     pub fn redlock(mut self) -> Self {
         self.servers = 3;
@@ -126,14 +127,16 @@ pub fn run(options: &Options) -> Report {
     let resource = RedisServer::start();
     // On the disk before it is answered: a server that is killed and started again knows what it has promised.
     let durable = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"];
-    let server = RedisServer::options().arguments(durable).start();
     let network = Runtime::new().expect("a runtime");
-    // Nothing befalls these.
-    let others: Vec<_> = (1..options.servers).map(|_| RedisServer::start()).collect();
-    let proxies: Vec<_> = (0..PROCESSES).map(|_| network.block_on(Proxy::start(server.port()))).collect();
-    let place = |(place, proxy): (usize, &Proxy)| {
+    let servers: Vec<_> = (0..options.servers).map(|_| RedisServer::options().arguments(durable).start()).collect();
+    let proxies_before = |server: &RedisServer| {
+        let before = |_| network.block_on(Proxy::start(server.port()));
+        (0..PROCESSES).map(before).collect::<Vec<_>>()
+    };
+    let proxies: Vec<_> = servers.iter().map(proxies_before).collect();
+    let place = |place: usize| {
         let orders = Orders {
-            locks: [proxy.url()].into_iter().chain(others.iter().map(RedisServer::url)).collect(),
+            locks: proxies.iter().map(|before| before[place].url()).collect(),
             resource: resource.url(),
             directory: directory.path().to_owned(),
             seed: options.seed,
@@ -144,10 +147,9 @@ pub fn run(options: &Options) -> Report {
         Mutex::new(Place { process: start(&options.program, &orders), vacant: false, orders, dead: Vec::new() })
     };
     let scene = Scene {
-        places: proxies.iter().enumerate().map(place).collect(),
+        places: (0..PROCESSES).map(place).collect(),
         program: options.program.clone(),
-        server: Mutex::new(server),
-        others,
+        servers: servers.into_iter().map(Mutex::new).collect(),
         proxies,
         data_losses: Mutex::default(),
         fired: Mutex::default(),
@@ -164,7 +166,8 @@ pub fn run(options: &Options) -> Report {
         findings: Vec::new(),
         late: Vec::new(),
     };
-    let schedule = Schedule::new(options.seed, options.length, &options.deck, PROCESSES, KEYS);
+    let size = Size { processes: PROCESSES, keys: KEYS, servers: options.servers };
+    let schedule = Schedule::new(options.seed, options.length, &options.deck, size);
     let started = Instant::now();
     let drained = std::thread::scope(|threads| {
         let lanes = [&schedule.clients, &schedule.server].map(|steps| threads.spawn(|| scene.run(steps, started)));
@@ -340,7 +343,7 @@ impl Watch<'_> {
 
     fn leftovers(&self) -> Vec<Finding> {
         let mut found: Vec<Found> = Vec::new();
-        for mut admin in [self.scene.admin()].into_iter().chain(self.scene.others.iter().map(RedisServer::admin)) {
+        for mut admin in (0..self.scene.servers.len()).map(|server| self.scene.admin(server)) {
             let names = admin.keys();
             let here = names.into_iter().map(|name| {
                 let left = admin.command(&["PTTL", &name]);

@@ -143,6 +143,8 @@ pub struct Step {
     pub at: Duration,
     /// What it is.
     pub fault: Fault,
+    /// Which of the servers, or the way to it, is in trouble.
+    pub server: usize,
     /// To which key. Or to which worker: a number that is too high for one is all of them where it is about their network, and
     /// starts again at the first where it is about the process.
     pub target: usize,
@@ -161,23 +163,48 @@ pub struct Schedule {
     pub server: Vec<Step>,
 }
 
+/// How much there is that faults can befall.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Workers.
+    pub processes: usize,
+    /// Locks.
+    pub keys: usize,
+    /// Servers, of which a majority is asked.
+    pub servers: usize,
+}
+
 impl Schedule {
     /// The faults of `deck` in a run of this length: each of them before any comes again.
     #[must_use]
-    pub fn new(seed: u64, length: Duration, deck: &[Fault], processes: usize, keys: usize) -> Self {
+    pub fn new(seed: u64, length: Duration, deck: &[Fault], size: Size) -> Self {
+        let Size { processes, keys, servers } = size;
+        let in_trouble = |at: Duration| {
+            let turn = at.as_secs() / TURN.as_secs();
+            Dice::for_part(seed, &[3, turn]).below(servers)
+        };
         let steps = |part: u64, lane: &[Fault], targets: usize| {
             let deck: Vec<_> = lane.iter().copied().filter(|fault| deck.contains(fault)).collect();
-            deal(&mut Dice::for_part(seed, &[part]), length, &deck, targets)
+            deal(&mut Dice::for_part(seed, &[part]), length, &deck, targets, in_trouble)
         };
         // The network fails as often for one as for all.
         Self { clients: steps(1, &Fault::OF_CLIENTS, 2 * processes), server: steps(2, &Fault::OF_THE_SERVER, keys) }
     }
 }
 
+/// For how long it is one server that is in trouble, before it may be another.
+const TURN: Duration = Duration::from_secs(5);
+
 const PAUSE: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(1);
 const DELAY: Range<Duration> = Duration::from_millis(50)..Duration::from_millis(900);
 
-fn deal(dice: &mut Dice, length: Duration, deck: &[Fault], targets: usize) -> Vec<Step> {
+fn deal(
+    dice: &mut Dice,
+    length: Duration,
+    deck: &[Fault],
+    targets: usize,
+    in_trouble: impl Fn(Duration) -> usize,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut hand = Vec::new();
     let mut at = dice.between(&PAUSE);
@@ -188,7 +215,8 @@ fn deal(dice: &mut Dice, length: Duration, deck: &[Fault], targets: usize) -> Ve
         }
         let Some(fault) = hand.pop() else { break };
         let (target, lasting) = (dice.below(targets), dice.between(&fault.lasting()));
-        steps.push(Step { at, fault, target, lasting, delay: dice.between(&DELAY) });
+        let (server, delay) = (in_trouble(at), dice.between(&DELAY));
+        steps.push(Step { at, fault, server, target, lasting, delay });
         at += lasting + dice.between(&PAUSE);
     }
     steps
@@ -204,8 +232,10 @@ mod tests {
         [&Fault::OF_CLIENTS[..], &Fault::OF_THE_SERVER].concat()
     }
 
+    const SIZE: Size = Size { processes: 4, keys: 4, servers: 1 };
+
     fn schedule(seed: u64) -> Schedule {
-        Schedule::new(seed, MINUTE, &all(), 4, 4)
+        Schedule::new(seed, MINUTE, &all(), SIZE)
     }
 
     /// Promise: the seed, and nothing else, decides what goes wrong when.
@@ -221,6 +251,7 @@ mod tests {
         let first = Step {
             at: Duration::from_millis(493),
             fault: Fault::RepliesDelayed,
+            server: 0,
             target: 1,
             lasting: Duration::from_millis(2225),
             delay: Duration::from_millis(547),
@@ -237,14 +268,33 @@ mod tests {
                 let times = clients.iter().chain(&server).filter(|step| step.fault == fault).count();
                 assert!(times >= 2, "seed {seed}: {fault} {times} times");
             }
-            let hour = Schedule::new(seed, 60 * MINUTE, &all(), 4, 4);
+            let hour = Schedule::new(seed, 60 * MINUTE, &all(), SIZE);
             assert!(hour.clients.starts_with(&clients) && hour.server.starts_with(&server), "seed {seed}");
         }
     }
 
+    /// Promise: one of several servers is in trouble at a time, and in half a minute each of them.
+    ///
+    /// Turned red by: a server for each step; always the same.
+    #[test]
+    fn a_minority_is_in_trouble() {
+        let half_a_minute = |seed| Schedule::new(seed, MINUTE / 2, &all(), Size { servers: 3, ..SIZE });
+        let mut all_three = 0;
+        for seed in 0..100 {
+            let Schedule { clients, server } = half_a_minute(seed);
+            let steps = || clients.iter().chain(&server);
+            for (step, other) in steps().flat_map(|step| steps().map(move |other| (step, other))) {
+                let same_turn = step.at.as_secs() / TURN.as_secs() == other.at.as_secs() / TURN.as_secs();
+                assert!(!same_turn || step.server == other.server, "seed {seed}: {step:?} and {other:?}");
+            }
+            all_three += usize::from((0..3).all(|server| steps().any(|step| step.server == server)));
+        }
+        assert!(all_three > 50, "{all_three} of 100");
+    }
+
     #[test]
     fn a_short_deck_is_all_there_is() {
-        let Schedule { clients, server } = Schedule::new(7, MINUTE, &[Fault::KeyDeleted], 4, 4);
+        let Schedule { clients, server } = Schedule::new(7, MINUTE, &[Fault::KeyDeleted], SIZE);
         assert!(clients.is_empty());
         assert!(server.len() > 10 && server.iter().all(|step| step.fault == Fault::KeyDeleted));
     }

@@ -49,7 +49,7 @@ pub(crate) const LONGEST_HOLD: u32 = 3;
 /// What a worker is told.
 #[derive(Debug, Clone)]
 pub struct Orders {
-    /// The lock servers, the first mostly behind a proxy.
+    /// The lock servers, each behind a proxy.
     pub locks: Vec<String>,
     /// The server of the resource.
     pub resource: String,

@@ -43,7 +43,8 @@ fn a_minute_of_every_fault() {
     assert!(report.findings.is_empty(), "{report}");
 }
 
-/// Promise: the same of locks on a majority of three servers, of which one is stopped, killed, cut off, or forgets.
+/// Promise: the same of locks on a majority of three servers, of which one after the other is stopped, killed, cut off, or
+/// forgets.
 ///
 /// Turned red by: a store that asks one of them; an acquisition that stays where it was not waited for.
 #[test]
