@@ -2,6 +2,7 @@
 #![cfg(all(feature = "redlock", feature = "test-util"))]
 
 mod conformance;
+mod held;
 mod nodes;
 mod redsync;
 mod trouble;

@@ -8,8 +8,29 @@ use std::time::Duration;
 use lock_runtime::store::memory::MemoryStore;
 use lock_runtime::store::redlock::Redlock;
 use lock_runtime::store::{Attempt, Claim, Done, Extension, Store, StoreFuture};
-use lock_runtime::test_util::Faults;
+use lock_runtime::test_util::{Faults, Operation};
 use lock_runtime::{LockManager, Moment, StoreError};
+
+pub(crate) const TTL: Duration = Duration::from_secs(8);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+/// For ever, to a test.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+/// What a node may take: a twentieth of the TTL.
+pub(crate) const LIMIT: Duration = Duration::from_millis(400);
+
+pub(crate) const OPERATIONS: [Operation; 5] =
+    [Operation::Acquire, Operation::Extend, Operation::Remaining, Operation::Release, Operation::RaiseFence];
+
+pub(crate) fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// From here on it answers nothing, in good time.
+pub(crate) fn hang(door: &Faults<MemoryStore>) {
+    for operation in OPERATIONS {
+        door.delay(operation, HOUR);
+    }
+}
 
 /// Several stores in memory, and a door before each of them.
 pub(crate) struct Nodes {

@@ -14,10 +14,7 @@ use lock_runtime::test_util::Operation;
 use lock_runtime::{LockError, LockManager, LostCause, StoreErrorKind};
 use tokio::time::sleep;
 
-use crate::nodes::Nodes;
-
-const TTL: Duration = Duration::from_secs(8);
-const SECOND: Duration = Duration::from_secs(1);
+use crate::nodes::{Nodes, SECOND, TTL};
 
 /// Promise: a lock that was got is on a majority of the nodes, and soon on all of them.
 ///

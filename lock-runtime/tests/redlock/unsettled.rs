@@ -6,16 +6,10 @@ use lock_runtime::store::{Attempt, Claim, Done, Extension, Renewal, Store as _};
 use lock_runtime::test_util::Operation;
 use tokio::time::{Instant, sleep};
 
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, SECOND, TTL, ms};
 
-const TTL: Duration = Duration::from_secs(8);
-const SECOND: Duration = Duration::from_secs(1);
 /// What a node may take: a twentieth of the TTL.
 const LIMIT: Duration = Duration::from_millis(400);
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
 
 /// Promise: a lock that somebody else has is busy, also where a minority of the nodes is down and says so before the others have
 /// answered; only where the rest does not answer either, nobody knows.
