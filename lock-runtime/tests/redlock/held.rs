@@ -140,6 +140,37 @@ async fn no_lock_without_its_fencing_token() {
     assert_eq!(nodes.held("k"), 0);
 }
 
+/// Promise: a lock that a majority does not have any more when the token is to be written is not given, and is no error: whoever
+/// waits gets it a little later.
+///
+/// Turned red by: an error that says nothing of a node, since none has failed.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_gone_before_its_token_is_written() {
+    let nodes = Nodes::new(3);
+    for door in &nodes.doors {
+        door.delay(Operation::RaiseFence, ms(100));
+    }
+    for waits in [false, true] {
+        let locks = nodes.locks();
+        let asked = locks.lock("k").ttl(TTL).fence();
+        let acquiring = if waits { asked.wait(TTL) } else { asked };
+        let acquiring = tokio::spawn(async move { acquiring.acquire().await });
+        sleep(ms(50)).await;
+        assert_eq!(nodes.held("k"), 3);
+        nodes.memories[0].remove("k");
+        nodes.memories[1].remove("k");
+        match acquiring.await.expect("no panic") {
+            Ok(guard) => {
+                assert!(waits && guard.fence().is_some());
+                guard.release().await.expect("ours");
+            }
+            Err(error) => assert!(!waits && error.is_busy(), "{error}"),
+        }
+        locks.shutdown().await;
+        assert_eq!(nodes.held("k"), 0);
+    }
+}
+
 /// Promise: a renewed lock is held for as long as a majority keeps it, while one node hangs and another forgets again and again;
 /// and is lost when a majority has forgotten it.
 ///

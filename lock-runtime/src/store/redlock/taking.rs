@@ -43,7 +43,10 @@ impl<S: Store> Redlock<S> {
         let mut failed: Vec<usize> = taking.ballot.failed().collect();
         let (open, fence) = if claim.fence.is_some() {
             // Boxed: rare, and its state would be part of every acquisition's.
-            let (open, fence) = Box::pin(self.write_back(&mut taking, &mut failed, limit)).await?;
+            let Some((open, fence)) = Box::pin(self.write_back(&mut taking, &mut failed, limit)).await? else {
+                // As after a split vote: it may be had again in a moment.
+                return Ok(Attempt::busy(None, None));
+            };
             (open, Some(fence))
         } else {
             (leave(taking.ballot.leave_open(), nodes), None)
@@ -64,8 +67,8 @@ impl<S: Store> Redlock<S> {
         })
     }
 
-    /// Chooses the fencing token of a claim that a quorum has given to us, and has a quorum know it. The rest, and the token.
-    /// Acquisitions that come to an end meanwhile may have `failed`, too.
+    /// Chooses the fencing token of a claim that a quorum has given to us, and has a quorum know it. The rest, and the token; `None`
+    /// if a quorum does not have the claim any more. Acquisitions that come to an end meanwhile may have `failed`, too.
     ///
     /// Any two quorums have a node in common. So whoever has the lock next is told by one of its nodes of a counter that is not
     /// below our token, and is given a higher one.
@@ -74,7 +77,7 @@ impl<S: Store> Redlock<S> {
         taking: &mut Taking<'_, S>,
         failed: &mut Vec<usize>,
         limit: Duration,
-    ) -> Result<(Vec<Option<Answer<()>>>, i64), StoreError> {
+    ) -> Result<Option<(Vec<Option<Answer<()>>>, i64)>, StoreError> {
         let nodes = taking.nodes;
         let fences = taking.ballot.votes().iter().filter_map(|vote| match vote.answer() {
             Some(Attempt::Acquired { fence, .. }) => Some(*fence),
@@ -107,11 +110,17 @@ impl<S: Store> Redlock<S> {
         let mut writing = Ballot::new(&nodes.health, asked);
         let quorum = nodes.quorum();
         let written = writing.until(limit, || nodes.now(), |votes| verdict(votes, quorum, |written| *written)).await?;
-        if written == Some(Verdict::Yes) {
-            failed.extend(writing.failed().filter(|node| matches!(taking.ballot.votes()[*node], Vote::Open)));
-            return Ok((leave(writing.leave_open(), nodes), fence));
+        match written {
+            Some(Verdict::Yes) => {
+                failed.extend(writing.failed().filter(|node| matches!(taking.ballot.votes()[*node], Vote::Open)));
+                Ok(Some((leave(writing.leave_open(), nodes), fence)))
+            }
+            Some(Verdict::No) => Ok(None),
+            _ => {
+                let text = "the fencing token could not be written to a majority of the nodes";
+                Err(failure(writing.votes(), text))
+            }
         }
-        Err(failure(writing.votes(), "the fencing token could not be written to a majority of the nodes"))
     }
 }
 
