@@ -125,7 +125,8 @@ pub(crate) struct Identity {
 pub(super) async fn identify(link: &Link) -> Result<Option<Identity>, StoreError> {
     let Some(info) = info(link, "server").await.map_err(Fault::into_error)? else { return Ok(None) };
     let Some(run_id) = figure(&info, "run_id").map(str::to_owned) else { return Ok(None) };
-    Ok(Some(Identity { run_id, is_of_a_cluster: figure(&info, "redis_mode") == Some("cluster") }))
+    let mode = figure(&info, "redis_mode").or(figure(&info, "server_mode"));
+    Ok(Some(Identity { run_id, is_of_a_cluster: mode == Some("cluster") }))
 }
 
 /// What the server says of `section`. `None`: it refuses to.

@@ -38,7 +38,8 @@ impl Pool {
             }
             Err(error) => error,
         };
-        let unknown = is_protocol_unknown(&error, self.server());
+        let names_itself = self.address.user().password().is_some();
+        let unknown = is_protocol_unknown(&error, self.server(), names_itself);
         // Something between us and the server may hang up on what it does not know.
         let hung_up =
             error.is_connection_dropped() && !error.is_connection_refusal() && !self.learned.has_spoken_resp3();
@@ -98,9 +99,12 @@ impl Pool {
 }
 
 /// Whether the server said that it does not know the protocol of our greeting: in words of its own, unless it is a Redis.
-fn is_protocol_unknown(error: &RedisError, server: &str) -> bool {
+/// `names_itself`: the greeting has a password in it.
+fn is_protocol_unknown(error: &RedisError, server: &str, names_itself: bool) -> bool {
     match (error.code(), Fault::read(error, server)) {
         (Some("NOPERM"), _) => true,
+        // Of a wrong password it is said that it is wrong. Valkey says this of every command that it does not know.
+        (Some("NOAUTH"), _) => names_itself,
         (Some(_), fault @ Fault::Answered { .. }) => fault.refused().is_none(),
         _ => error.kind() == ErrorKind::RESP3NotSupported,
     }

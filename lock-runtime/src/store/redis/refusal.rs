@@ -52,7 +52,7 @@ pub(super) struct Refusal {
 /// The first row that fits counts. `NOSCRIPT` is not refused but followed by the script's text; here it stands for servers
 /// that say so even then. `COUNTER` is what our own script says.
 #[rustfmt::skip]
-static TABLE: [Refusal; 25] = {
+static TABLE: [Refusal; 27] = {
     use {Acquire::{Foreign, Refuse, Retry, Unheard}, Release::{NotHeld, Orphan}, Renew::{Lost, Unknown}};
     const AGAIN: Release = Release::Retry;
     [
@@ -79,6 +79,9 @@ static TABLE: [Refusal; 25] = {
         row("NOPERM",       "",                              Refuse,  Unknown, Orphan,  "the user lacks the permission for a command that locks need"),
         row("ERR",          "script can't run this command", Refuse,  Unknown, Orphan,  "the user lacks the permission for a command inside a script"),
         row("ERR",          "script can't access",           Refuse,  Unknown, Orphan,  A_KEY),
+        // Inside of a script, from 7.2 on.
+        row("ERR",          "in script: No permissions to",  Refuse,  Unknown, Orphan,  A_KEY),
+        row("ERR",          "ACL failure in script",         Refuse,  Unknown, Orphan,  "the user lacks the permission for a command inside a script"),
         row("ERR",          "Unknown Redis command",         Refuse,  Unknown, Orphan,  "it is too old for a command that locks need"),
         row("COUNTER",      "",                              Refuse,  Unknown, Orphan,  "the counter of fencing tokens holds something else"),
         row("WRONGTYPE",    "",                              Foreign, Lost,    NotHeld, "the key holds something that is no lock"),
@@ -171,6 +174,12 @@ mod tests {
             ("NOPERM", "No permissions to access a key", for_good),
             ("ERR", "The user executing the script can't run this command or subcommand script: 0a1b", for_good),
             ("ERR", "The user executing the script can't access at least one of the keys mentioned in", for_good),
+            (
+                "ERR",
+                "ACL failure in script: User bob has no permissions to run the 'get' command script: 0a1b",
+                for_good,
+            ),
+            ("ERR", "ACL failure in script: No permissions to access a key script: 0a1b", for_good),
             ("COUNTER", "", for_good),
             ("WRONGTYPE", WRONGTYPE, (Denied, Lost, NotHeld)),
             ("ERR", "value is not an integer or out of range", (Protocol, Unknown, Release::Retry)),
@@ -183,6 +192,7 @@ mod tests {
         assert_eq!(Refusal::of("WRONGTYPE", WRONGTYPE).acquire, Acquire::Foreign);
         let key = Refusal::of("NOPERM", "No permissions to access a key");
         assert_eq!(key.meaning, A_KEY);
+        assert_eq!(Refusal::of("ERR", "ACL failure in script: No permissions to access a key").meaning, A_KEY);
         assert_ne!(Refusal::of("NOPERM", "User bob has no permissions to run the 'get' command").meaning, A_KEY);
     }
 
