@@ -40,6 +40,8 @@ pub struct ServerOptions {
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
     certificates: Option<Certificates>,
+    /// What a sentinel is told, if it is one.
+    sentinel: Option<String>,
 }
 
 /// What a server that speaks TLS has, in PEM form.
@@ -65,6 +67,13 @@ impl ServerOptions {
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Is a sentinel, and is told this.
+    #[must_use]
+    pub fn sentinel(mut self, configuration: &str) -> Self {
+        self.sentinel = Some(configuration.to_owned());
         self
     }
 
@@ -118,8 +127,14 @@ impl ServerOptions {
 
     fn spawn(&self, port: u16, tls_port: Option<u16>, directory: &TempDir) -> Process {
         let mut command = Command::new(program());
+        if let Some(configuration) = &self.sentinel {
+            // It writes down there what it learns.
+            fs::write(directory.path().join("sentinel.conf"), configuration).expect("write a configuration");
+            command.args(["sentinel.conf", "--sentinel"]);
+        } else {
+            command.args(["--save", "", "--appendonly", "no"]);
+        }
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(directory.path());
-        command.args(["--save", "", "--appendonly", "no"]);
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
         }

@@ -20,8 +20,10 @@ mod pool;
 mod pulse;
 mod refusal;
 mod renewal;
+mod replicas;
 mod reply;
 mod script;
+mod sentinel;
 #[cfg(feature = "cluster")]
 mod slot;
 mod stream;
@@ -47,8 +49,10 @@ use self::link::Link;
 use self::nodes::Nodes;
 use self::pool::{Pool, Settings};
 use self::refusal::Acquire;
+use self::replicas::Replicas;
 use self::reply::Fault;
 use self::script::Script;
+use self::sentinel::Sentinels;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
 use super::waiter::{LINE, Waiter};
@@ -73,13 +77,17 @@ use crate::outstanding::Outstanding;
 #[derive(Clone)]
 pub struct RedisStore {
     nodes: Arc<Nodes>,
+    /// Who has to have a lock beside its server, if anybody.
+    replicas: Option<Replicas>,
     pending: Outstanding,
 }
 
 impl RedisStore {
     /// A store at `redis://[user:password@]host[:port][/database]`, with TLS at `rediss://…` (feature `tls`), or at a socket,
-    /// `unix:///path[?db=number&user=name&pass=password]`; or in a cluster, with some of its nodes, at
-    /// `redis+cluster://[user:password@]host[:port][,host[:port]…]` (feature `cluster`). Nothing is sent yet.
+    /// `unix:///path[?db=number&user=name&pass=password]`; on the master that [sentinels](Self::sentinel) watch, at
+    /// `redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/database][?sentinel_user=name&sentinel_password=password]`;
+    /// or in a cluster, with some of its nodes, at `redis+cluster://[user:password@]host[:port][,host[:port]…]` (feature `cluster`).
+    /// Nothing is sent yet.
     ///
     /// # Errors
     ///
@@ -89,7 +97,53 @@ impl RedisStore {
         if let Some(seeds) = cluster::seeds(url) {
             return Self::in_cluster(seeds?);
         }
-        Ok(Self::at(Nodes::One(Arc::new(Pool::new(Settings::new(Address::read(url)?))))))
+        let address = sentinel::read(url).unwrap_or_else(|| Address::read(url))?;
+        Ok(Self::on(address))
+    }
+
+    /// A store on the master that these sentinels call `master`, each at `redis://[user:password@]host[:port]` (port 26379, and with
+    /// the users of the sentinels: the master's are those of [`credentials`](Self::credentials)). Nothing is sent yet.
+    ///
+    /// Each time that a connection is made, all sentinels are asked at once where the master is, and the one that has heard of the
+    /// latest failover is believed; a server that says of itself that it is no master is not used. A connection is given up when it
+    /// breaks, when the server answers that it is a replica now or has none, and when the sentinels name another: they are
+    /// listened to, and asked every two seconds. So locks follow a failover, and waiting goes on behind it.
+    ///
+    /// # What a failover may lose
+    ///
+    /// Replication is asynchronous: a lock that the old master granted and no replica had heard of is forgotten by a failover, and
+    /// somebody else can have it while its holder believes in it, until its lease is over at the latest. An old master that is cut off
+    /// from its replicas and sentinels, and not from its clients, goes on granting such locks until the clients look again:
+    /// `min-replicas-to-write 1` on the servers ends that after `min-replicas-max-lag`, and [`wait_replicas`](Self::wait_replicas) makes them rarer. Only
+    /// [fencing tokens](crate::fencing) keep the resource safe, which rise across a failover also where their counter was lost.
+    ///
+    /// ```
+    /// use lock_runtime::LockManager;
+    /// use lock_runtime::store::redis::RedisStore;
+    ///
+    /// # fn main() -> Result<(), lock_runtime::SetupError> {
+    /// let store = RedisStore::sentinel(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"], "mymaster")?;
+    /// let locks = LockManager::builder(store).build();
+    /// // The same, as a URL:
+    /// let locks = LockManager::connect_lazy("redis+sentinel://10.0.0.1,10.0.0.2,10.0.0.3/mymaster")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] when there is no URL or no name of the master, or a URL cannot be understood.
+    pub fn sentinel<Url: AsRef<str>>(
+        sentinels: impl IntoIterator<Item = Url>,
+        master: &str,
+    ) -> Result<Self, SetupError> {
+        let each: Result<Vec<_>, _> = sentinels.into_iter().map(|url| sentinel::sentinel(url.as_ref())).collect();
+        let sentinels = Sentinels::new(each?, master)?;
+        Ok(Self::on(Address::read("redis://master")?.watched_by(sentinels)))
+    }
+
+    fn on(address: Address) -> Self {
+        Self::at(Nodes::One(Arc::new(Pool::new(Settings::new(address)))))
     }
 
     /// A store in the cluster that the nodes at these URLs are of, each as in [`open`](Self::open). One that answers is enough:
@@ -128,7 +182,7 @@ impl RedisStore {
     }
 
     fn at(nodes: Nodes) -> Self {
-        Self { nodes: Arc::new(nodes), pending: Outstanding::default() }
+        Self { nodes: Arc::new(nodes), replicas: None, pending: Outstanding::default() }
     }
 
     /// Asks `provider` for user and password each time that a connection is made, in place of those in the URL: for passwords
@@ -152,6 +206,27 @@ impl RedisStore {
     pub fn tls(self, tls: Tls) -> Result<Self, SetupError> {
         tls.config()?;
         Ok(self.with(move |settings| settings.address.encrypt(tls.clone())))
+    }
+
+    /// Has a lock count only when so many `replicas` have it, which is waited for `within` this time (`WAIT`). If they do not, the
+    /// lock is given back, and the call is [`Unavailable`](crate::LockError::Unavailable).
+    ///
+    /// It makes two holders after a failover rarer, and not impossible: the replica that takes over may be another one, and an
+    /// extension is not waited for, so that an older and shorter one may be what survives. It costs a round trip from the master to
+    /// its replicas for each acquisition, and whoever waits asks every now and then: there is no line between processes. Acquisitions
+    /// have a connection to themselves, and wait there for each other. The user needs `+wait`.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] for none, or no time, or in a cluster, where a server has no connection that waits.
+    pub fn wait_replicas(mut self, replicas: u32, within: Duration) -> Result<Self, SetupError> {
+        let refused = |reason: &'static str| SetupError::Address { reason: reason.into() };
+        if replicas == 0 || within.is_zero() {
+            return Err(refused("to wait for no replica, or for no time, is not to wait"));
+        }
+        let waited = Replicas::new(replicas, within, &self.nodes);
+        self.replicas = Some(waited.ok_or_else(|| refused("in a cluster, replicas cannot be waited for"))?);
+        Ok(self)
     }
 
     /// How long one operation may take before it counts as unanswered; 1 s unless told.
@@ -201,6 +276,7 @@ impl RedisStore {
 
     fn with(mut self, change: impl Fn(&mut Settings)) -> Self {
         self.nodes = Arc::new(self.nodes.with(change));
+        self.replicas = self.replicas.and_then(|replicas| replicas.of(&self.nodes));
         self
     }
 
@@ -295,12 +371,20 @@ impl Store for RedisStore {
         Box::pin(async move {
             let placed = self.nodes.placed(claim);
             let claim = placed.as_deref().unwrap_or(claim);
-            let mut route = self.nodes.route(&claim.keys[0]);
+            let nodes = self.replicas.as_ref().map_or(&self.nodes, |replicas| &replicas.nodes);
+            let mut route = nodes.route(&claim.keys[0]);
             loop {
                 let link = route.link().await?;
                 // Armed before the first byte is sent: whatever ends this future from here on, a clean-up follows the request.
                 let armed = Armed { store: self, link: &link, claim: Some(claim) };
-                let fault = match Self::take(&link, claim).await {
+                let taken = Self::take(&link, claim).await;
+                if let (Ok(Attempt::Acquired { .. }), Some(replicas)) = (&taken, &self.replicas) {
+                    // Boxed: rare, and its state would be part of every acquisition's. Dropped or too late, the clean-up follows.
+                    if let Err(fault) = Box::pin(replicas.wait(&link)).await {
+                        return Err(fault.into_error());
+                    }
+                }
+                let fault = match taken {
                     Ok(attempt) => {
                         armed.disarm();
                         return Ok(attempt);
@@ -395,7 +479,8 @@ impl Store for RedisStore {
     }
 
     fn keeps_line(&self) -> bool {
-        self.nodes.any().learned.has_lines()
+        // What a grant has written is not waited for.
+        self.replicas.is_none() && self.nodes.any().learned.has_lines()
     }
 
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
@@ -454,7 +539,7 @@ impl Armed<'_> {
 impl Drop for Armed<'_> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim {
-            let RedisStore { nodes, pending } = self.store;
+            let RedisStore { nodes, pending, .. } = self.store;
             let link = Some(self.link.clone());
             cleanup::start(nodes, link, pending, claim.clone(), Vec::new(), Known::Unknown, Done::nothing());
         }

@@ -1,11 +1,15 @@
 //! Where a server is, and who we are to it: looked up each time that a connection is made, since both may change.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use tokio::runtime::Handle;
 
-use crate::error::SetupError;
+use super::sentinel::Sentinels;
+use crate::error::{SetupError, StoreError};
 
 /// A user of the server, and its password.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub(super) struct Address {
     /// For people to read.
     name: String,
     credentials: Option<Provider>,
+    /// Who knows where the server is, if that may change.
+    sentinels: Option<Sentinels>,
     /// How connections are encrypted, if they are.
     #[cfg(feature = "tls")]
     tls: Option<super::tls::Tls>,
@@ -77,13 +83,39 @@ impl Address {
             server,
             name,
             credentials: None,
+            sentinels: None,
             #[cfg(feature = "tls")]
             tls: is_encrypted.then(super::tls::Tls::new),
         })
     }
 
+    /// Of the master that `sentinels` watch, wherever it is.
+    pub(super) fn watched_by(mut self, sentinels: Sentinels) -> Self {
+        self.name = format!("the master `{}`", sentinels.master());
+        self.sentinels = Some(sentinels);
+        self
+    }
+
+    /// Who knows where the server is, if that may change.
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        self.sentinels.as_ref()
+    }
+
+    /// The address of the server as it is now. It may take half of `limit` to find it.
+    pub(super) async fn locate(&self, limit: Duration, runtime: &Handle) -> Result<Cow<'_, Self>, StoreError> {
+        let Some(sentinels) = &self.sentinels else { return Ok(Cow::Borrowed(self)) };
+        let (host, port) = sentinels.locate(limit / 2, runtime).await?;
+        Ok(Cow::Owned(self.found_at(&host, port)))
+    }
+
+    /// The address of the server that the sentinels have named.
+    pub(super) fn found_at(&self, host: &str, port: u16) -> Self {
+        let mut found = self.elsewhere(host, port);
+        found.name = format!("{host}:{port} ({})", self.name);
+        found
+    }
+
     /// Of a server elsewhere, which knows the same users.
-    #[cfg(feature = "cluster")]
     pub(super) fn elsewhere(&self, host: &str, port: u16) -> Self {
         let server = self.server.clone().set_addr(ConnectionAddr::Tcp(host.to_owned(), port));
         Self { server, name: format!("{host}:{port}"), ..self.clone() }
@@ -108,6 +140,9 @@ impl Address {
     /// Has connections encrypted as `tls` says.
     #[cfg(feature = "tls")]
     pub(super) fn encrypt(&mut self, tls: super::tls::Tls) {
+        if let Some(sentinels) = &mut self.sentinels {
+            sentinels.encrypt(&tls);
+        }
         self.tls = Some(tls);
     }
 

@@ -11,6 +11,7 @@ use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, RedisEr
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::address::Address;
 use super::handoff::give_back_ghost;
 use super::notes::Wire;
 use super::pool::Pool;
@@ -23,13 +24,14 @@ impl Pool {
     /// Connects, in the newer protocol if the server has it: in the older one it cannot call us.
     pub(super) async fn greet(
         self: &Arc<Self>,
+        address: &Address,
         wire: &Arc<Wire>,
         pulse: &Arc<Pulse>,
         runtime: &Handle,
     ) -> Result<(MultiplexedConnection, AbortHandle, ProtocolVersion), StoreError> {
-        let refused = |error: RedisError| Fault::read_greeting(&error, self.server()).into_error();
+        let refused = |error: RedisError| Fault::read_greeting(&error, address.name()).into_error();
         let protocol = self.learned.protocol();
-        let error = match self.connect(protocol, wire, pulse, runtime).await? {
+        let error = match self.connect(address, protocol, wire, pulse, runtime).await? {
             Ok((connection, driver)) => {
                 if protocol.supports_resp3() {
                     self.learned.speaks_resp3();
@@ -38,8 +40,8 @@ impl Pool {
             }
             Err(error) => error,
         };
-        let names_itself = self.address.user().password().is_some();
-        let unknown = is_protocol_unknown(&error, self.server(), names_itself);
+        let names_itself = address.user().password().is_some();
+        let unknown = is_protocol_unknown(&error, address.name(), names_itself);
         // Something between us and the server may hang up on what it does not know.
         let hung_up =
             error.is_connection_dropped() && !error.is_connection_refusal() && !self.learned.has_spoken_resp3();
@@ -47,23 +49,24 @@ impl Pool {
             return Err(refused(error));
         }
         let (connection, driver) =
-            self.connect(ProtocolVersion::RESP2, wire, pulse, runtime).await?.map_err(refused)?;
+            self.connect(address, ProtocolVersion::RESP2, wire, pulse, runtime).await?.map_err(refused)?;
         if unknown {
             self.learned.speaks_resp2_only();
         }
         self.learned
-            .tell(self.server(), &"it does not speak RESP3, the protocol in which a server can call its clients");
+            .tell(address.name(), &"it does not speak RESP3, the protocol in which a server can call its clients");
         Ok((connection, driver, ProtocolVersion::RESP2))
     }
 
     async fn connect(
         self: &Arc<Self>,
+        address: &Address,
         protocol: ProtocolVersion,
         wire: &Arc<Wire>,
         pulse: &Arc<Pulse>,
         runtime: &Handle,
     ) -> Result<Result<(MultiplexedConnection, AbortHandle), RedisError>, StoreError> {
-        let user = self.address.user().set_protocol(protocol);
+        let user = address.user().set_protocol(protocol);
         // We keep the time: a timeout of the client's own would tell us less.
         let mut config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         if protocol.supports_resp3() {
@@ -71,7 +74,7 @@ impl Pool {
         }
         let unheard = self.timeouts.operation.saturating_mul(4).min(Duration::from_secs(60 * 60));
         without_panic(async {
-            let stream = stream::connect(&self.address, unheard, pulse.clone()).await?;
+            let stream = stream::connect(address, unheard, pulse.clone()).await?;
             let (connection, driver) = MultiplexedConnection::new_with_config(&user, stream, config).await?;
             let driver = runtime.spawn(driver).abort_handle();
             wire.is_driven_by(driver.clone());

@@ -293,7 +293,7 @@ impl Drop for InLine {
         if self.settled {
             return;
         }
-        let RedisStore { nodes, pending } = &self.store;
+        let RedisStore { nodes, pending, .. } = &self.store;
         nodes.any().notes.forget(&self.claim.token);
         if self.entries.is_empty() {
             return;

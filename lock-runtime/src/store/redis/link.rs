@@ -73,6 +73,7 @@ impl Drop for Link {
 pub(super) struct Greeted {
     pub(super) connection: MultiplexedConnection,
     pub(super) driver: AbortHandle,
+    pub(super) server: String,
     pub(super) runtime: Handle,
     pub(super) pulse: Arc<Pulse>,
     pub(super) wire: Arc<Wire>,
@@ -81,11 +82,11 @@ pub(super) struct Greeted {
 
 impl Link {
     pub(super) fn new(pool: &Pool, greeted: Greeted, channel: Arc<str>) -> Self {
-        let Greeted { connection, driver, runtime, pulse, wire, is_pushed_to } = greeted;
+        let Greeted { connection, driver, server, runtime, pulse, wire, is_pushed_to } = greeted;
         Self {
             connection,
             driver,
-            server: pool.server().to_owned(),
+            server,
             runtime,
             background: pool.background().cloned(),
             timeout: pool.timeouts.operation,
@@ -106,6 +107,23 @@ impl Link {
 
     pub(super) fn is_broken(&self) -> bool {
         self.wire.is_broken()
+    }
+
+    /// Whether the server is the master that the sentinels take it for. Where the user may not ask, the first write tells.
+    pub(super) async fn check_role(&self) -> Result<(), StoreError> {
+        match self.ask(&command("ROLE", 0)).await {
+            Ok(Value::Array(role)) => match role.first() {
+                Some(Value::BulkString(name)) if name == b"master" => Ok(()),
+                _ => {
+                    let text =
+                        format!("redis at {} is no master; the sentinels are about to name another", self.server);
+                    Err(StoreError::new(StoreErrorKind::Refused, text))
+                }
+            },
+            Ok(_) => Err(self.unknown_answer().into_error()),
+            Err(fault) if fault.is_denied() => Ok(()),
+            Err(fault) => Err(fault.into_error()),
+        }
     }
 
     /// It is not used for anything new, and nobody waits for a call on it.
@@ -266,6 +284,13 @@ impl Link {
         self.in_time(answer).await
     }
 
+    /// As [`ask`](Self::ask), of a command that may take `time` beside that.
+    pub(super) async fn ask_for(&self, command: &Cmd, time: Duration) -> Result<Value, Fault> {
+        let within = self.timeout.saturating_add(time);
+        let answer = timer::timeout(within, self.ask_patiently(command)).map_err(Fault::Silent)?;
+        answer.await.unwrap_or_else(|_| Err(self.silence(within)))
+    }
+
     /// Runs a script: by its hash, and by its text where the server has forgotten it or is too old for its flags.
     pub(super) async fn run(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
         let answer = pin!(self.run_patiently(script, command));
@@ -380,14 +405,15 @@ impl Link {
         })
     }
 
-    /// What an error of this connection means. After a silence it is not used any more.
+    /// What an error of this connection means. After a silence it is not used any more, nor is one to a replica.
     fn fault(&self, error: &RedisError) -> Fault {
         #[cfg(feature = "cluster")]
         let read = if self.in_cluster { Fault::read_of_node } else { Fault::read };
         #[cfg(not(feature = "cluster"))]
         let read = Fault::read;
         let fault = read(error, &self.server);
-        if matches!(fault, Fault::Silent(_)) {
+        // A master that has become a replica may be found elsewhere: by the sentinels, or by its name.
+        if matches!(fault, Fault::Silent(_)) || fault.is_of_replica() {
             self.break_off();
         }
         fault

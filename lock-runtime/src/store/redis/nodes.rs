@@ -39,6 +39,15 @@ impl Nodes {
         }
     }
 
+    /// The same servers, on connections of their own. `None`: not in a cluster.
+    pub(super) fn beside(&self) -> Option<Self> {
+        match self {
+            Self::One(pool) => Some(Self::One(Arc::new(pool.beside(pool.settings())))),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => None,
+        }
+    }
+
     /// The connections to one of them, for what all of them have in common: times, notes, and what was learned.
     pub(super) fn any(&self) -> &Arc<Pool> {
         match self {

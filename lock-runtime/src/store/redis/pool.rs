@@ -3,6 +3,7 @@
 //! A connection is driven by a task, and a task belongs to a runtime. A manager in a `static` meets many runtimes: one
 //! `#[tokio::test]` after another, or actix's workers at the same time.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::learned::Learned;
 use super::link::{Greeted, Link};
 use super::notes::Notes;
 use super::pulse::Pulse;
+use super::sentinel;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::holder::Token;
 use crate::keeper::Background;
@@ -115,8 +117,7 @@ impl Pool {
         Self { caller: Some(Token::fresh().as_str().into()), ..Self::new(settings) }
     }
 
-    /// Of another node of the same cluster.
-    #[cfg(feature = "cluster")]
+    /// Of the same server, or of another node of the same cluster: with what is known of it in common.
     pub(super) fn beside(&self, settings: Settings) -> Self {
         Self {
             background: self.background.clone(),
@@ -256,9 +257,20 @@ impl Pool {
 
     async fn dial(self: &Arc<Self>, channel: &Arc<str>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
         let (wire, pulse) = (Arc::default(), Pulse::new(self.timeouts.operation));
-        let (connection, driver, protocol) = self.greet(&wire, &pulse, &runtime).await?;
-        let greeted = Greeted { connection, driver, runtime, pulse, wire, is_pushed_to: protocol.supports_resp3() };
-        Ok(Arc::new(Link::new(self, greeted, channel.clone())))
+        let link_runtime = runtime.clone();
+        let address = self.address.locate(self.timeouts.connect, &runtime).await?;
+        let server = address.name().to_owned();
+        let (connection, driver, protocol) = self.greet(&address, &wire, &pulse, &runtime).await?;
+        let is_pushed_to = protocol.supports_resp3();
+        let greeted = Greeted { connection, driver, server, runtime, pulse, wire, is_pushed_to };
+        let link = Arc::new(Link::new(self, greeted, channel.clone()));
+        if let Cow::Owned(master) = &address {
+            link.check_role().await?;
+            let (link, watched, server) = (Arc::downgrade(&link), self.address.clone(), master.name().to_owned());
+            let (limit, own) = (self.timeouts.connect, link_runtime);
+            own.clone().spawn(async move { sentinel::watch(&link, &watched, &server, limit, &own).await });
+        }
+        Ok(link)
     }
 
     /// A connection for somebody who cannot wait for one. Inside a runtime, its own, even a broken one: another runtime's may

@@ -197,6 +197,11 @@ impl Fault {
         matches!(self, Self::Answered { code, .. } if code == "NOPERM" || code == "CROSSSLOT")
     }
 
+    /// The server takes no writes, for it is a replica, or a master without any: the master may be another by now.
+    pub(super) fn is_of_replica(&self) -> bool {
+        matches!(self, Self::Answered { code, .. } if matches!(&**code, "READONLY" | "NOREPLICAS" | "MASTERDOWN"))
+    }
+
     /// The server does not know the script by its hash.
     pub(super) fn is_no_script(&self) -> bool {
         matches!(self, Self::Answered { code, .. } if code == "NOSCRIPT")

@@ -1,0 +1,154 @@
+//! A master with replicas, and sentinels that watch it, of the test's own.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::admin::Admin;
+use crate::eventually::eventually;
+use crate::replicas::demote;
+use crate::server::{RedisServer, ServerOptions};
+
+/// How long sentinels may take until they agree.
+const AGREED: Duration = Duration::from_secs(30);
+
+/// After how many milliseconds a silent master counts as lost. Sentinels ask once a second: with less than that, one that was just
+/// promoted can count as lost itself.
+const SILENT: &str = "1500";
+
+/// What the sentinels call the master.
+pub const MASTER: &str = "mymaster";
+
+/// The password of the sentinels.
+const PASSWORD: &str = "watch";
+
+/// One master, two replicas and three sentinels: processes on 127.0.0.1, which end with this.
+#[derive(Debug)]
+pub struct Sentinels {
+    servers: Vec<RedisServer>,
+    sentinels: Vec<RedisServer>,
+}
+
+impl Sentinels {
+    /// Starts all of them.
+    pub async fn start() -> Self {
+        Self::begin(ServerOptions::default(), "").await
+    }
+
+    /// Starts all of them, the servers with a password.
+    pub async fn with_password(password: &str) -> Self {
+        let options = ServerOptions::default().password(password).arguments(["--masterauth", password]);
+        Self::begin(options, &format!("sentinel auth-pass {MASTER} {password}\n")).await
+    }
+
+    /// Starts all of them, the servers with `options`, the sentinels with what they need to know beside that.
+    ///
+    /// # Panics
+    ///
+    /// When they do not find each other.
+    async fn begin(options: ServerOptions, more: &str) -> Self {
+        let options = options.arguments(["--repl-diskless-sync-delay", "0"]);
+        let servers: Vec<RedisServer> = (0..3).map(|_| options.clone().start()).collect();
+        for replica in &servers[1..] {
+            demote(replica, &servers[0]).await;
+        }
+        let configuration = format!(
+            "sentinel monitor {MASTER} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {MASTER} {SILENT}\n\
+             sentinel failover-timeout {MASTER} 5000\nsentinel parallel-syncs {MASTER} 2\n\
+             sentinel sentinel-pass {PASSWORD}\n{more}",
+            servers[0].port()
+        );
+        let sentinel = || RedisServer::options().password(PASSWORD).sentinel(&configuration).start();
+        let all = Self { servers, sentinels: (0..3).map(|_| sentinel()).collect() };
+        eventually("the sentinels know each other and the replicas", AGREED, || {
+            all.sentinels.iter().all(|sentinel| {
+                let known = master(&mut sentinel.admin());
+                let is = |name: &str, value: &str| known.get(name).is_some_and(|known| known == value);
+                is("num-slaves", "2") && is("num-other-sentinels", "2") && is("flags", "master")
+            })
+        })
+        .await;
+        all
+    }
+
+    /// Where all of the sentinels listen: `redis+sentinel://…`, with their password.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port())).collect();
+        format!("redis+sentinel://{}/{MASTER}?sentinel_password={PASSWORD}", hosts.join(","))
+    }
+
+    /// The URL of each sentinel.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.sentinels.iter().map(RedisServer::url).collect()
+    }
+
+    /// The sentinels themselves.
+    pub fn sentinels(&mut self) -> &mut [RedisServer] {
+        &mut self.sentinels
+    }
+
+    /// The servers; the first was the master at first.
+    #[must_use]
+    pub fn servers(&self) -> &[RedisServer] {
+        &self.servers
+    }
+
+    /// The servers, to be stopped.
+    pub fn servers_mut(&mut self) -> &mut [RedisServer] {
+        &mut self.servers
+    }
+
+    /// Which of the servers the sentinels name, once all that answer agree.
+    ///
+    /// # Panics
+    ///
+    /// When they do not.
+    pub async fn master(&self) -> usize {
+        let mut agreed = None;
+        eventually("the sentinels agree", AGREED, || {
+            let ports = self.sentinels.iter().filter_map(RedisServer::try_admin);
+            let ports: Vec<_> = ports.filter_map(|mut admin| master(&mut admin).get("port").cloned()).collect();
+            agreed = ports.first().filter(|first| ports.iter().all(|port| port == *first)).cloned();
+            agreed.is_some()
+        })
+        .await;
+        let port = agreed.expect("they agree");
+        self.servers.iter().position(|server| server.port().to_string() == port).expect("one of ours")
+    }
+
+    /// Has the sentinels replace the master, and returns when they name another than `before`, which takes writes. Its number.
+    ///
+    /// # Panics
+    ///
+    /// When they do not.
+    pub async fn fail_over(&self, before: usize) -> usize {
+        eventually("a sentinel begins", AGREED, || {
+            self.sentinels[0].admin().try_command::<()>(&["SENTINEL", "FAILOVER", MASTER]).is_ok()
+        })
+        .await;
+        self.failed_over(before).await
+    }
+
+    /// Returns when the sentinels name another master than `before`, which takes writes. Its number.
+    ///
+    /// # Panics
+    ///
+    /// When they do not.
+    pub async fn failed_over(&self, before: usize) -> usize {
+        loop {
+            let now = self.master().await;
+            if now != before {
+                let takes_writes = || self.servers[now].admin().try_command::<()>(&["DEL", "nothing"]).is_ok();
+                eventually("the new master takes writes", AGREED, takes_writes).await;
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// What a sentinel knows of the master.
+fn master(sentinel: &mut Admin) -> HashMap<String, String> {
+    sentinel.try_command(&["SENTINEL", "MASTER", MASTER]).unwrap_or_default()
+}
