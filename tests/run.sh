@@ -187,6 +187,18 @@ install_browser() {
   command -v apt-get >/dev/null && apt_install chromium chromium-driver
 }
 
+### Network namespaces, for tests/sentinel
+
+find_namespaces() {
+  command -v ip >/dev/null || { command -v apt-get >/dev/null && apt_install iproute2; } || true
+  if ip netns add "lock-run-$$" && ip netns del "lock-run-$$"; then
+    # From here on, a test that cannot make one fails.
+    export LOCK_REQUIRE_NAMESPACES=1
+  else
+    echo "*** NOT TESTED: partitions between network namespaces: no right to make one, or no ip ***" >&2
+  fi
+}
+
 ### Formatting, lints, features, dependencies
 
 check_formatting() {
@@ -356,6 +368,7 @@ fi
 step "libraries of other languages" find_interop_libraries
 step "an older Redis" find_older_redis
 step "a browser" find_browser
+step "network namespaces" find_namespaces
 step "formatting" check_formatting
 step "lints, all features" lint --workspace --all-targets --all-features
 step "lints, features one by one" lint_features_one_by_one

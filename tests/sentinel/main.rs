@@ -3,6 +3,7 @@
 mod finding;
 mod following;
 mod losing;
+mod partitions;
 mod replicas;
 
 use std::time::Duration;

@@ -24,7 +24,7 @@ pub async fn demote(server: &RedisServer, master: &RedisServer) {
 pub fn begin_to_follow(server: &RedisServer, master: &RedisServer) {
     // Not to wait for further replicas, which are to be sent the data at the same time.
     master.admin().configure("repl-diskless-sync-delay", "0");
-    server.admin().command::<()>(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+    server.admin().command::<()>(&["REPLICAOF", master.host(), &master.port().to_string()]);
 }
 
 /// Makes a replica a master again, with the data that it has.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::admin::Admin;
 use crate::eventually::eventually;
+use crate::network::Network;
 use crate::replicas::demote;
 use crate::server::{RedisServer, ServerOptions};
 
@@ -31,34 +32,45 @@ pub struct Sentinels {
 impl Sentinels {
     /// Starts all of them.
     pub async fn start() -> Self {
-        Self::begin(ServerOptions::default(), "").await
+        Self::begin(ServerOptions::default(), "", None).await
+    }
+
+    /// Starts a server and a sentinel at each of three places: the master and its sentinel at the first.
+    pub async fn across(network: &Network) -> Self {
+        Self::begin(ServerOptions::default(), "", Some(network)).await
     }
 
     /// Starts all of them, the servers with a password.
     pub async fn with_password(password: &str) -> Self {
         let options = ServerOptions::default().password(password).arguments(["--masterauth", password]);
-        Self::begin(options, &format!("sentinel auth-pass {MASTER} {password}\n")).await
+        Self::begin(options, &format!("sentinel auth-pass {MASTER} {password}\n"), None).await
     }
 
-    /// Starts all of them, the servers with `options`, the sentinels with what they need to know beside that.
+    /// Starts all of them, the servers with `options`, the sentinels with what they need to know beside that; on this machine's
+    /// network, or across another.
     ///
     /// # Panics
     ///
     /// When they do not find each other.
-    async fn begin(options: ServerOptions, more: &str) -> Self {
+    async fn begin(options: ServerOptions, more: &str, network: Option<&Network>) -> Self {
+        let at = |place: usize, options: ServerOptions| match network {
+            Some(network) => network.inside(place, options),
+            None => options,
+        };
         let options = options.arguments(["--repl-diskless-sync-delay", "0"]);
-        let servers: Vec<RedisServer> = (0..3).map(|_| options.clone().start()).collect();
+        let servers: Vec<RedisServer> = (0..3).map(|n| at(n, options.clone()).start()).collect();
         for replica in &servers[1..] {
             demote(replica, &servers[0]).await;
         }
         let configuration = format!(
-            "sentinel monitor {MASTER} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {MASTER} {SILENT}\n\
+            "sentinel monitor {MASTER} {} {} 2\nsentinel down-after-milliseconds {MASTER} {SILENT}\n\
              sentinel failover-timeout {MASTER} 5000\nsentinel parallel-syncs {MASTER} 2\n\
              sentinel sentinel-pass {PASSWORD}\n{more}",
+            servers[0].host(),
             servers[0].port()
         );
-        let sentinel = || RedisServer::options().password(PASSWORD).sentinel(&configuration).start();
-        let all = Self { servers, sentinels: (0..3).map(|_| sentinel()).collect() };
+        let sentinel = |n| at(n, RedisServer::options().password(PASSWORD).sentinel(&configuration)).start();
+        let all = Self { servers, sentinels: (0..3).map(sentinel).collect() };
         eventually("the sentinels know each other and the replicas", AGREED, || {
             all.sentinels.iter().all(|sentinel| {
                 let known = master(&mut sentinel.admin());
@@ -73,7 +85,8 @@ impl Sentinels {
     /// Where all of the sentinels listen: `redis+sentinel://…`, with their password.
     #[must_use]
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port())).collect();
+        let hosts: Vec<_> =
+            self.sentinels.iter().map(|sentinel| format!("{}:{}", sentinel.host(), sentinel.port())).collect();
         format!("redis+sentinel://{}/{MASTER}?sentinel_password={PASSWORD}", hosts.join(","))
     }
 

@@ -42,6 +42,8 @@ pub struct ServerOptions {
     certificates: Option<Certificates>,
     /// What a sentinel is told, if it is one.
     sentinel: Option<String>,
+    /// The address at which it listens, and the network namespace in which that is, if it is not 127.0.0.1.
+    place: Option<(String, String)>,
 }
 
 /// What a server that speaks TLS has, in PEM form.
@@ -68,6 +70,16 @@ impl ServerOptions {
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self
+    }
+
+    /// Listens at `address`, inside of a network namespace.
+    pub(crate) fn at(mut self, address: &str, namespace: &str) -> Self {
+        self.place = Some((address.to_owned(), namespace.to_owned()));
+        self.arguments(["--protected-mode", "no"])
+    }
+
+    fn host(&self) -> &str {
+        self.place.as_ref().map_or("127.0.0.1", |(address, _)| address)
     }
 
     /// Is a sentinel, and is told this.
@@ -126,7 +138,14 @@ impl ServerOptions {
     }
 
     fn spawn(&self, port: u16, tls_port: Option<u16>, directory: &TempDir) -> Process {
-        let mut command = Command::new(program());
+        let mut command = match &self.place {
+            None => Command::new(program()),
+            Some((_, namespace)) => {
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", namespace]).arg(program());
+                inside
+            }
+        };
         if let Some(configuration) = &self.sentinel {
             // It writes down there what it learns.
             fs::write(directory.path().join("sentinel.conf"), configuration).expect("write a configuration");
@@ -134,7 +153,7 @@ impl ServerOptions {
         } else {
             command.args(["--save", "", "--appendonly", "no"]);
         }
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(directory.path());
+        command.args(["--bind", self.host(), "--port", &port.to_string(), "--dir"]).arg(directory.path());
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
         }
@@ -183,8 +202,8 @@ impl ServerOptions {
 
     fn url(&self, port: u16) -> String {
         match &self.password {
-            Some(password) => format!("redis://:{password}@127.0.0.1:{port}/"),
-            None => format!("redis://127.0.0.1:{port}/"),
+            Some(password) => format!("redis://:{password}@{}:{port}/", self.host()),
+            None => format!("redis://{}:{port}/", self.host()),
         }
     }
 }
@@ -208,7 +227,13 @@ impl RedisServer {
         self.options.url(self.port)
     }
 
-    /// The port on 127.0.0.1.
+    /// The address at which it listens.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.options.host()
+    }
+
+    /// The port there.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
