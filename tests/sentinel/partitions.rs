@@ -11,6 +11,7 @@ use super::*;
 ///
 /// Turned red by: an operation without a deadline; a body that is polled past its lease; `lost` for what nobody knows.
 #[tokio::test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
 async fn a_client_is_cut_off_from_the_master() {
     const LEASE: Duration = Duration::from_secs(6);
     let Some(network) = Network::with(3) else { return };
@@ -25,7 +26,7 @@ async fn a_client_is_cut_off_from_the_master() {
     assert!(renewed.is_held(), "unknown, and not lost");
     network.heal_from_here(0);
     locked(&locks, "work", async {}).await.expect("the way is there again");
-    eventually("it is renewed again", LEASE, || renewed.remaining() > LEASE - Duration::from_secs(1)).await;
+    eventually("it is renewed again", LEASE, || renewed.remaining() + Duration::from_secs(1) > LEASE).await;
 
     let lost_after =
         locks.lock("body").ttl(LEASE).renew_every(Duration::from_millis(300)).acquire().await.expect("free");
@@ -44,6 +45,7 @@ async fn a_client_is_cut_off_from_the_master() {
 ///
 /// Turned red by: believing the sentinel that is cut off, too; a connection that is kept as long as it works.
 #[tokio::test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
 async fn row_31_a_master_is_cut_off_from_its_replicas() {
     const LEASE: Duration = Duration::from_secs(20);
     let Some(network) = Network::with(3) else { return };
