@@ -15,7 +15,7 @@ use crate::key::LockKey;
 use crate::lease::validity;
 use crate::manager::Shared;
 use crate::outstanding::Ticket;
-use crate::queue::Spot;
+use crate::queue::{Caller, Spot};
 use crate::several::Several;
 use crate::store::waiter::Held;
 use crate::store::{Attempt, Claim};
@@ -203,6 +203,11 @@ impl Asking {
         if !std::mem::replace(told, true) {
             telemetry::waiting(self.label, holder);
         }
+    }
+
+    /// Who waits, as it is told of him.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { label: self.label, since: self.started }
     }
 
     pub(crate) fn waited(&self) -> Duration {

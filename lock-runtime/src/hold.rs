@@ -111,6 +111,11 @@ impl Hold {
         self.fence
     }
 
+    /// Since when its holder has it, counted from before the request.
+    pub(crate) fn since(&self) -> Moment {
+        self.won_at
+    }
+
     /// The lock is given to a caller: from here on it counts for [`Terms::min_hold`].
     pub(crate) fn hand_out(&self) {
         self.state().handed_out = true;
