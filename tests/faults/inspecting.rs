@@ -84,7 +84,7 @@ async fn a_look_tells_holder_and_line_in_one_request() {
 /// holder, and who asks a server that is a replica now, is told neither that nobody holds it nor what is out of date.
 ///
 /// Turned red by: a line that is asked for by `redis.call`; no second try without it; an error of `GET` for a key of another type; on
-/// servers before 7.0, the end of the script without the look whether it is a replica.
+/// servers before 7.0, the end of the script without the look whether it is a replica; a script that is refused out of memory.
 #[tokio::test]
 async fn a_look_with_less_than_all_permissions() {
     let server = RedisServer::start();
@@ -106,6 +106,10 @@ async fn a_look_with_less_than_all_permissions() {
     let LockError::Unavailable { source, .. } = &error else { panic!("{error}") };
     assert_eq!(source.kind(), StoreErrorKind::Denied, "{error}");
 
+    // Out of memory, people look more than ever.
+    admin.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert!(holder.inspect("held").await.expect("an answer").is_some());
+    admin.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     admin.command::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
     for key in ["held", "free"] {
         let error = holder.inspect(key).await.expect_err("a replica may be behind");
