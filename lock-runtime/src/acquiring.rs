@@ -52,13 +52,14 @@ pub(crate) struct Asking {
 
 impl Asking {
     pub(crate) async fn acquire(&self, patience: Option<Box<Patience>>) -> Result<LockGuard, LockError> {
+        let attempt = telemetry::Attempt::begin(self.label);
         let outcome = match (patience, &self.several) {
             (patience, Some(several)) => Box::pin(self.all(several, patience)).await,
             (None, None) => self.once().await,
             // Boxed: most locks are tried once or are free, and the state of this is large.
             (Some(patience), None) => Box::pin(self.patiently(patience)).await,
         };
-        telemetry::acquired(self.label, || self.waited(), &outcome);
+        telemetry::acquired(attempt, self.label, || self.waited(), &outcome);
         outcome
     }
 
