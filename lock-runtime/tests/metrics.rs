@@ -96,7 +96,7 @@ impl Series {
 /// what is held is in the gauges while it does, and not after it; both times are in seconds.
 ///
 /// Turned red by: any of the counters left out or in another place; a gauge that is not lowered when a wait is cancelled, or a
-/// guard dropped; a hold that is counted twice when it is given back and then dropped; milliseconds.
+/// guard dropped; a loss or a refused request that is not counted; milliseconds.
 #[test]
 fn what_happens_is_counted() {
     let series = Series::default();
