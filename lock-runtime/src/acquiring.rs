@@ -15,7 +15,7 @@ use crate::key::LockKey;
 use crate::lease::validity;
 use crate::manager::Shared;
 use crate::outstanding::Ticket;
-use crate::queue::Spot;
+use crate::queue::{Caller, Spot};
 use crate::several::Several;
 use crate::store::waiter::Held;
 use crate::store::{Attempt, Claim};
@@ -52,13 +52,14 @@ pub(crate) struct Asking {
 
 impl Asking {
     pub(crate) async fn acquire(&self, patience: Option<Box<Patience>>) -> Result<LockGuard, LockError> {
+        let attempt = telemetry::Attempt::begin(self.label);
         let outcome = match (patience, &self.several) {
             (patience, Some(several)) => Box::pin(self.all(several, patience)).await,
             (None, None) => self.once().await,
             // Boxed: most locks are tried once or are free, and the state of this is large.
             (Some(patience), None) => Box::pin(self.patiently(patience)).await,
         };
-        telemetry::acquired(self.label, || self.waited(), &outcome);
+        telemetry::acquired(attempt, self.label, || self.waited(), &outcome);
         outcome
     }
 
@@ -203,6 +204,11 @@ impl Asking {
         if !std::mem::replace(told, true) {
             telemetry::waiting(self.label, holder);
         }
+    }
+
+    /// Who waits, as it is told of him.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { label: self.label, since: self.started }
     }
 
     pub(crate) fn waited(&self) -> Duration {

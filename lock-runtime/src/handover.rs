@@ -12,7 +12,7 @@ use crate::clock::Moment;
 use crate::hold::Hold;
 use crate::lease::validity;
 use crate::outstanding::Ticket;
-use crate::queue::{Place, Queue};
+use crate::queue::{Caller, Place, Queue};
 use crate::store::{Claim, Done, Store};
 use crate::timer;
 
@@ -78,6 +78,7 @@ pub(crate) struct Want {
     pub(crate) any: bool,
     /// Whether there has to be a fencing token with it.
     pub(crate) fence: bool,
+    pub(crate) caller: Caller,
 }
 
 /// A lease that its holder has done with.

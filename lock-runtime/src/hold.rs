@@ -51,6 +51,8 @@ struct State {
     stalled: bool,
     /// Whether a caller was given the lock. Before that, giving it back is as if it had never been taken.
     handed_out: bool,
+    /// Counts the lock as held, from then on until it is given back.
+    holding: Option<telemetry::Holding>,
 }
 
 /// How a claim was won.
@@ -87,7 +89,14 @@ impl Hold {
             fence,
             won_at: at,
             chain,
-            state: Mutex::new(State { lease, body: None, polled: None, stalled: false, handed_out: false }),
+            state: Mutex::new(State {
+                lease,
+                body: None,
+                polled: None,
+                stalled: false,
+                handed_out: false,
+                holding: None,
+            }),
             ended: Notify::new(),
             order: RwLock::new(()),
         }
@@ -111,9 +120,18 @@ impl Hold {
         self.fence
     }
 
+    /// Since when its holder has it, counted from before the request.
+    pub(crate) fn since(&self) -> Moment {
+        self.won_at
+    }
+
     /// The lock is given to a caller: from here on it counts for [`Terms::min_hold`].
     pub(crate) fn hand_out(&self) {
-        self.state().handed_out = true;
+        // Who counts is foreign code: never under the lock.
+        let holding = telemetry::Holding::begin(self.claim.label);
+        let mut state = self.state();
+        state.handed_out = true;
+        state.holding = Some(holding);
     }
 
     /// The claim as it is given back, if it is to be kept for a while; else it is the claim itself.
@@ -243,10 +261,13 @@ impl Hold {
         let before = state.lease.on(Event::Tick, now);
         let after = state.lease.on(Event::Released, now);
         // Not to be woken: its end is what gives the lock back.
-        let body = state.body.take();
-        // Wakers are foreign code: never under the lock.
+        let (body, holding) = (state.body.take(), state.holding.take());
+        // Wakers are foreign code, and so is who counts: never under the lock.
         drop(state);
         drop(body);
+        if let Some(holding) = holding {
+            holding.end(now.since(self.won_at));
+        }
         self.tell(lost_before, after);
         before
     }

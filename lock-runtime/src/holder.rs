@@ -146,6 +146,11 @@ fn is_token(text: &str) -> bool {
     text.len() == LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Whether a stored value is what is kept of a lock that was given back.
+pub(crate) fn is_kept(value: &str) -> bool {
+    value.starts_with(FLOOR) && split(value).0.is_some()
+}
+
 /// Whether a stored value was written by this library: by a holder who calls those who wait in line. Other programs have tokens
 /// of the same form, but nothing behind them.
 pub(crate) fn is_ours(value: &str) -> bool {

@@ -98,6 +98,8 @@ impl Hasher for Hashed {
 struct Line {
     /// Who has the turn, by the number of its ticket. Others who believe that they have it have lost it.
     turn: Option<u64>,
+    /// Who that is.
+    caller: Option<Caller>,
     /// What whoever has the turn would take over from a holder of this process; `None` while it asks the store.
     wanted: Option<Want>,
     waiting: BTreeMap<u64, Seat>,
@@ -110,6 +112,15 @@ struct Line {
     has_offered: bool,
     /// Told to whoever has the turn: `held` was given back, or is on offer.
     freed: Arc<Notify>,
+}
+
+/// Somebody who waits, as it is told of him.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    /// What the call is called in logs.
+    pub(crate) label: &'static str,
+    /// When it began.
+    pub(crate) since: Moment,
 }
 
 /// Somebody in line.
@@ -162,6 +173,23 @@ impl Queue {
         Some(self.lock().at.get(key)?.held.as_ref()?.token.clone())
     }
 
+    /// How many of this process wait for `key`: in its line, or for several keys at once.
+    pub(crate) fn waiting_here(&self, key: &Spot) -> usize {
+        let in_line = self.lock().at.get(key).map_or(0, |line| line.waiting.len() + usize::from(line.turn.is_some()));
+        in_line + self.watchers.of(key)
+    }
+
+    /// Everybody of this process who waits in a line, and for what.
+    pub(crate) fn callers(&self) -> Vec<(LockKey, Caller)> {
+        let lines = self.lock();
+        let callers = lines.at.iter().flat_map(|(spot, line)| {
+            let with_turn = line.turn.and(line.caller);
+            let behind = line.waiting.values().map(|seat| seat.want.caller);
+            with_turn.into_iter().chain(behind).map(|caller| (spot.key.clone(), caller))
+        });
+        callers.collect()
+    }
+
     /// How many of this process wait for `key`, behind whoever has the turn.
     pub(crate) fn waiting(&self, key: &Spot) -> u32 {
         self.lock().at.get(key).map_or(0, |line| u32::try_from(line.waiting.len()).unwrap_or(u32::MAX))
@@ -192,7 +220,7 @@ impl Queue {
                 }
                 let line = lines.at.entry(key.clone()).or_default();
                 if line.turn.is_none() {
-                    line.turn = Some(ticket);
+                    (line.turn, line.caller) = (Some(ticket), Some(want.caller));
                     line.wanted = Some(want.clone());
                     let freed = line.freed.clone();
                     return Ok(Turn::new(self, key, ticket, freed, None));
@@ -330,6 +358,7 @@ impl Queue {
             let offer = line.offer.take_if(|offer| want.is_none_or(|want| !offer.suits(want)));
             line.wanted = want.cloned();
             line.turn = next.as_ref().map(|(ticket, _)| *ticket);
+            line.caller = want.map(|want| want.caller);
             let Some((next, Seat { call, want })) = next else {
                 close_if_empty(entry);
                 // Foreign code, as what is sent to the store: never under the lock.

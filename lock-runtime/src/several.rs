@@ -56,7 +56,7 @@ impl Asking {
     /// Asks for all keys: once without patience, else until they are won or it is over.
     pub(crate) async fn all(&self, several: &Several, patience: Option<Box<Patience>>) -> Result<LockGuard, LockError> {
         let Some(mut patience) = patience else { return self.all_once(several, Duration::ZERO).await };
-        let watch = Watch::new(&self.shared.queue, &several.keys);
+        let watch = Watch::new(&self.shared.queue, &several.keys, self.caller());
         let mut told = false;
         loop {
             if !self.until_all_are_free_here(several, &watch, &patience, &mut told).await? {

@@ -15,9 +15,11 @@ use crate::key::LockKey;
 use crate::lease::whole_millis;
 use crate::timer;
 
+pub use self::reading::Reading;
 use self::waiter::Waiter;
 
 pub mod memory;
+mod reading;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redlock")]
@@ -85,6 +87,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// When the store cannot say.
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>>;
+
+    /// What is under `key`, and how many stand in its line; `None`: nothing. Changes nothing, in one request.
+    ///
+    /// A store that wraps another passes the question on.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say, or does not know how: as it is unless a store says otherwise.
+    fn inspect<'a>(&'a self, key: &'a LockKey) -> StoreFuture<'a, Option<Reading>> {
+        let _ = key;
+        let text = "the store cannot be looked into: it does not tell who holds a lock";
+        Box::pin(ready(Err(StoreError::new(StoreErrorKind::Protocol, text))))
+    }
 
     /// Gives a claim back: compare and delete. `false`: it was not ours any more. Of several keys, those that still are ours are
     /// deleted all the same, and nothing else is: a part of a lock is no lock. Before the claim's
@@ -217,6 +232,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         (**self).remaining(claim)
+    }
+
+    fn inspect<'a>(&'a self, key: &'a LockKey) -> StoreFuture<'a, Option<Reading>> {
+        (**self).inspect(key)
     }
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {

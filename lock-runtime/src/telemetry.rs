@@ -29,8 +29,28 @@
 //! `lock.polling` (warn; `server`, `reason`): once, when it turns out that a lock cannot go from one process to the next without
 //! polling, because the server is too old or the user lacks a permission. Whoever waits asks every now and then.
 //!
+//! # Metrics
+//!
+//! With the feature `metrics`, the same is counted, through the facade of the crate [`metrics`](https://docs.rs/metrics): install
+//! an exporter, and it has them. Their labels are the label of the call, `lock`, and what the table names beside it, each of a
+//! few words: there are as many series as there are calls in the source code, however many keys they lock. A call without a
+//! label counts under the empty one.
+//!
+//! | metric | kind | labels | what it counts |
+//! |---|---|---|---|
+//! | `lock_attempts_total` | counter | `lock` | acquisitions that were begun |
+//! | `lock_acquisitions_total` | counter | `lock`, `outcome` | acquisitions that ended: `acquired`, `busy`, `cancelled` (the future was dropped), or the sort of the error: `unavailable`, `foreign key`, `already held`, `invalid`, `no manager` |
+//! | `lock_wait_seconds` | histogram | `lock`, `outcome` | from the request to its end; `outcome` as above, without `cancelled` |
+//! | `lock_waiting` | gauge | `lock` | acquisitions that are under way |
+//! | `lock_held` | gauge | `lock` | locks that are held |
+//! | `lock_hold_seconds` | histogram | `lock` | from the request that won the lock, from which its lease counts as well, to giving it back |
+//! | `lock_lost_total` | counter | `lock`, `cause` | locks that were lost: `expired`, `gone`, `shut_down`, `max_hold` |
+//! | `lock_releases_total` | counter | `lock`, `outcome` | locks that were given back, as in `lock.released` |
+//!
 //! A `#[tracing::instrument]` that stands above the attribute has the body alone in its span; one that stands below has the
 //! waiting in it as well.
+
+mod figures;
 
 use std::time::Duration;
 
@@ -41,6 +61,8 @@ use crate::error::LockError;
 use crate::holder::Holder;
 use crate::keys::Listed;
 use crate::lease::LostCause;
+
+pub(crate) use self::figures::{Attempt, Holding};
 
 /// The span of an acquisition.
 pub(crate) fn acquiring(lock: &'static str, key: &Listed<'_>) -> Span {
@@ -58,7 +80,13 @@ pub(crate) fn waiting(lock: &'static str, holder: Option<&Holder>) {
 }
 
 /// The end of an acquisition. `waited` is asked for only if somebody listens: it takes a look at the clock.
-pub(crate) fn acquired<T>(lock: &'static str, waited: impl Fn() -> Duration, outcome: &Result<T, LockError>) {
+pub(crate) fn acquired<T>(
+    attempt: Attempt,
+    lock: &'static str,
+    waited: impl Fn() -> Duration,
+    outcome: &Result<T, LockError>,
+) {
+    attempt.end(outcome.as_ref().map_or_else(LockError::kind, |_| "acquired"), &waited);
     match outcome {
         Ok(_) => debug!(name: "lock.acquired", target: "lock_runtime", lock, waited = ?waited(), "lock acquired"),
         Err(LockError::Busy(_)) => {
@@ -70,6 +98,7 @@ pub(crate) fn acquired<T>(lock: &'static str, waited: impl Fn() -> Duration, out
 
 /// A lock that was refused before the store was asked.
 pub(crate) fn refused(lock: &'static str, error: &LockError) {
+    Attempt::begin(lock).end(error.kind(), || Duration::ZERO);
     failed(lock, Duration::ZERO, error);
 }
 
@@ -81,6 +110,7 @@ fn failed(lock: &'static str, waited: Duration, error: &LockError) {
 }
 
 pub(crate) fn lost(lock: &'static str, cause: LostCause) {
+    figures::lost(lock, cause);
     warn!(name: "lock.lost", target: "lock_runtime", lock, %cause, "lock lost");
 }
 
@@ -94,14 +124,22 @@ pub(crate) enum Release {
     Unanswered,
 }
 
+impl Release {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::HandedOver => "handed_over",
+            Self::Background => "background",
+            Self::Gone => "gone",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
 pub(crate) fn released(lock: &'static str, outcome: Release) {
-    let (outcome, in_order) = match outcome {
-        Release::Released => ("released", true),
-        Release::HandedOver => ("handed_over", true),
-        Release::Background => ("background", true),
-        Release::Gone => ("gone", false),
-        Release::Unanswered => ("unanswered", false),
-    };
+    figures::released(lock, outcome);
+    let in_order = !matches!(outcome, Release::Gone | Release::Unanswered);
+    let outcome = outcome.name();
     if in_order {
         debug!(name: "lock.released", target: "lock_runtime", lock, outcome, "lock given back");
     } else {

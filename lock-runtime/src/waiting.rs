@@ -146,7 +146,7 @@ impl Asking {
 
     fn want(&self) -> Want {
         let any = self.shared.hands_over() && self.terms.min_hold.is_zero();
-        Want { ttl: self.ttl, metadata: self.metadata.clone(), any, fence: self.terms.fence }
+        Want { ttl: self.ttl, metadata: self.metadata.clone(), any, fence: self.terms.fence, caller: self.caller() }
     }
 
     /// Waits while another task of this process holds the lock.

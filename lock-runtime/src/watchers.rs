@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::key::LockKey;
-use crate::queue::Queue;
+use crate::queue::{Caller, Queue};
 
 /// Those of one lock manager.
 ///
@@ -29,9 +29,11 @@ pub(crate) struct Watchers {
 /// Those who watch a key, by their tickets.
 type ByKey = HashMap<LockKey, BTreeMap<u64, Arc<Told>>>;
 
-/// What a watcher was told.
-#[derive(Debug, Default)]
+/// Who watches, and what it was told.
+#[derive(Debug)]
 struct Told {
+    wanted: Arc<[LockKey]>,
+    caller: Caller,
     notify: Notify,
     /// The keys that were given back, and of which nobody else was told.
     keys: Mutex<Vec<LockKey>>,
@@ -44,6 +46,21 @@ impl Watchers {
         if self.count.load(Ordering::Acquire) > 0 {
             self.tell(key, Bound::Unbounded);
         }
+    }
+
+    /// How many watch `key`.
+    pub(crate) fn of(&self, key: &LockKey) -> usize {
+        self.lock().get(key).map_or(0, BTreeMap::len)
+    }
+
+    /// Everybody who watches, and for what.
+    pub(crate) fn callers(&self) -> Vec<(Arc<[LockKey]>, Caller)> {
+        let by_key = self.lock();
+        // Who watches several keys is found at each of them, and counts at the first.
+        let watchers = by_key
+            .iter()
+            .flat_map(|(key, watchers)| watchers.values().filter(move |told| told.wanted.first() == Some(key)));
+        watchers.map(|told| (told.wanted.clone(), told.caller)).collect()
     }
 
     /// Tells the first behind `after`.
@@ -85,10 +102,10 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches `keys` from here on: look at the lines after this, and not before.
-    pub(crate) fn new(queue: &Arc<Queue>, keys: &Arc<[LockKey]>) -> Self {
+    pub(crate) fn new(queue: &Arc<Queue>, keys: &Arc<[LockKey]>, caller: Caller) -> Self {
         let Watchers { count, tickets, .. } = &queue.watchers;
         let ticket = tickets.fetch_add(1, Ordering::Relaxed);
-        let told = Arc::new(Told::default());
+        let told = Arc::new(Told { wanted: keys.clone(), caller, notify: Notify::new(), keys: Mutex::default() });
         count.fetch_add(1, Ordering::AcqRel);
         let mut by_key = queue.watchers.lock();
         for key in &**keys {

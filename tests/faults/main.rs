@@ -8,6 +8,7 @@ mod acquiring;
 mod cancelling;
 mod clocks;
 mod clusters;
+mod inspecting;
 mod leases;
 mod limits;
 mod lines;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::{Attempt, Claim, Done, Extension, Store, StoreFuture};
+use super::{Attempt, Claim, Done, Extension, Reading, Store, StoreFuture};
 use crate::clock::Moment;
 use crate::key::LockKey;
 
@@ -210,6 +210,17 @@ impl Store for MemoryStore {
             let stored = claim.keys.iter().filter_map(|key| locks.get(key));
             let left = stored.map(|stored| stored.expires.map_or(Duration::ZERO, |expires| expires.since(now)));
             Ok(if Self::owns(&locks, claim) { left.min() } else { None })
+        })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a LockKey) -> StoreFuture<'a, Option<Reading>> {
+        Box::pin(async move {
+            let now = self.now();
+            let locks = self.lock();
+            let Some(stored) = locks.get(key).filter(|stored| !stored.is_over(now)) else { return Ok(None) };
+            let remaining = stored.expires.map(|expires| expires.since(now));
+            // There is no line: whoever waits is in this process.
+            Ok(Some(Reading::new(Some(stored.value.clone()), remaining, Some(0))))
         })
     }
 

@@ -12,6 +12,7 @@ mod cleanup;
 mod cluster;
 mod greeting;
 mod handoff;
+mod inspect;
 mod learned;
 mod link;
 mod nodes;
@@ -56,7 +57,7 @@ use self::sentinel::Sentinels;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
 use super::waiter::{LINE, Waiter};
-use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, join_all, millis};
+use super::{Attempt, Claim, Done, Extension, Reading, RenewFuture, Renewal, Store, StoreFuture, join_all, millis};
 use crate::clock::{Moment, boottime};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::keeper::Background;
@@ -440,6 +441,10 @@ impl Store for RedisStore {
             let (left, _) = self.number(claim, &script::REMAINING, |command| write_keys(command, claim)).await?;
             Ok(u64::try_from(left).ok().map(Duration::from_millis))
         })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a LockKey) -> StoreFuture<'a, Option<Reading>> {
+        Box::pin(inspect::inspect(&self.nodes, key))
     }
 
     fn release<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, bool> {

@@ -10,7 +10,7 @@ use crate::clock::Moment;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::keeper::Background;
 use crate::key::LockKey;
-use crate::store::{Attempt, Claim, Done, Extension, Store, StoreFuture};
+use crate::store::{Attempt, Claim, Done, Extension, Reading, Store, StoreFuture};
 
 /// The operations of a [`Store`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +22,8 @@ pub enum Operation {
     Extend,
     /// [`Store::remaining`]
     Remaining,
+    /// [`Store::inspect`]
+    Inspect,
     /// [`Store::release`]
     Release,
     /// [`Store::raise_fence`]
@@ -151,6 +153,10 @@ impl<S: Store> Store for Faults<S> {
 
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         self.through(Operation::Remaining, self.store.remaining(claim))
+    }
+
+    fn inspect<'a>(&'a self, key: &'a LockKey) -> StoreFuture<'a, Option<Reading>> {
+        self.through(Operation::Inspect, self.store.inspect(key))
     }
 
     fn raise_fence<'a>(&'a self, claim: &'a Claim, fence: i64) -> StoreFuture<'a, bool> {

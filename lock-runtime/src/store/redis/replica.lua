@@ -4,7 +4,7 @@ local answered = answer()
 local ours = answered
 if type(answered) == 'table' then
   ours = 1
-  for _, one in ipairs(answered) do ours = math.min(ours, one) end
+  for _, one in ipairs(answered) do ours = math.min(ours, tonumber(one) or 1) end
 end
 if ours > 0 then return answered end
 local refused = redis.pcall('PEXPIRE', KEYS[1], '')

@@ -86,6 +86,10 @@ scripts! {
     LIFT = "lift", Keeping, |command, claim, _| super::write_lift(command, claim, claim.fence.as_ref(), 1);
     /// Compare and read the expiry.
     REMAINING = "remaining", Keeping, |command, claim, _| write_keys(command, claim);
+    /// Reads, and changes nothing.
+    INSPECT = "inspect", Keeping, |command, claim, _| {
+        command.arg(1).arg(claim.keys[0].as_str());
+    };
     /// Compare and replace, for a while.
     FLOOR = "floor", Keeping, |command, claim, _| {
         write_keys(command, claim);
