@@ -99,8 +99,8 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`LockError::Unavailable`] when the store cannot say; one that cannot be looked into, as
-    /// a `Redlock` over several, says that. [`LockError::Invalid`] for what cannot be a key.
+    /// [`LockError::Unavailable`] when the store cannot say; one that cannot be looked into says that. [`LockError::Invalid`] for
+    /// what cannot be a key.
     ///
     /// # Cancellation
     ///

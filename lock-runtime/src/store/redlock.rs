@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use self::ballot::{Verdict, Vote, verdict};
 use self::nodes::Nodes;
-use self::outcome::failure;
-use super::{Attempt, Claim, Done, Extension, RenewFuture, Renewal, Store, StoreFuture, join_all};
+use self::outcome::{Seen, failure, seen_by_most};
+use super::{Attempt, Claim, Done, Extension, Reading, RenewFuture, Renewal, Store, StoreFuture, join_all};
 use crate::clock::Moment;
 use crate::error::{SetupError, StoreError};
 use crate::keeper::Background;
@@ -187,6 +187,25 @@ impl<S: Store> Store for Redlock<S> {
         Box::pin(async move {
             self.nodes.pending.none().await;
             join_all(self.nodes.all.iter().map(Store::drain)).await;
+        })
+    }
+
+    /// What a majority has; nothing, if no majority has the same.
+    fn inspect<'a>(&'a self, key: &'a LockKey) -> StoreFuture<'a, Option<Reading>> {
+        Box::pin(async move {
+            let nodes = &self.nodes;
+            let quorum = nodes.quorum();
+            let asked = key.clone();
+            let mut ballot = nodes.ask(|_, node| {
+                let key = asked.clone();
+                Box::pin(async move { node.inspect(&key).await })
+            });
+            let decide = |votes: &[Vote<Option<Reading>>]| seen_by_most(votes, quorum);
+            match ballot.until(LIMIT.1, || nodes.now(), decide).await? {
+                Some(Seen::Somebody(reading)) => Ok(Some(reading)),
+                Some(Seen::Nobody) => Ok(None),
+                None => Err(failure(ballot.votes(), "no majority of the nodes told of the lock")),
+            }
         })
     }
 

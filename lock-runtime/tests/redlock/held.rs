@@ -194,6 +194,26 @@ async fn renewed_beside_nodes_in_trouble() {
     assert!(begun.elapsed() <= TTL, "{:?}", begun.elapsed());
 }
 
+/// Promise: a lock is shown as its majority has it, with one node down, and no more when the majority is gone.
+///
+/// Turned red by: what the first node says.
+#[tokio::test(start_paused = true)]
+async fn who_has_it_is_shown() {
+    let nodes = Nodes::new(3);
+    let locks = nodes.locks();
+    let guard = locks.lock("k").ttl(TTL).metadata("me").acquire().await.expect("the lock");
+    nodes.doors[0].unavailable(true);
+    let info = nodes.locks().inspect("k").await.expect("an answer").expect("somebody has it");
+    assert_eq!((info.holder.metadata.as_deref(), info.in_line), (Some("me"), None));
+    assert!(info.remaining.is_some_and(|left| left <= TTL), "{info:?}");
+    nodes.doors[0].unavailable(false);
+    nodes.memories[1].remove("k");
+    nodes.memories[2].remove("k");
+    sleep(SECOND).await;
+    assert_eq!(locks.inspect("k").await.expect("an answer"), None);
+    drop(guard);
+}
+
 /// Promise: a shortest hold is kept on every node, by the clock of each.
 ///
 /// Turned red by: a moment of one clock that is shown to another.

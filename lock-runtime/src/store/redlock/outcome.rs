@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ballot::Vote;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::store::Attempt;
+use crate::store::{Attempt, Reading};
 
 /// What an acquisition came to.
 #[derive(Debug)]
@@ -70,6 +70,31 @@ fn busiest(votes: &[Vote<Attempt>], quorum: usize) -> Attempt {
     // When so many of its nodes are free that it has no quorum any more.
     let remaining = times.get((times.len() + open).saturating_sub(quorum).min(times.len().saturating_sub(1))).copied();
     Attempt::Busy { value: value.clone(), remaining, key: key.clone() }
+}
+
+/// What a quorum sees.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Somebody(Reading),
+    /// Also where all have answered, and no quorum sees the same.
+    Nobody,
+}
+
+/// What a quorum sees, as soon as the rest cannot change it.
+pub(super) fn seen_by_most(votes: &[Vote<Option<Reading>>], quorum: usize) -> Option<Seen> {
+    let seen = || votes.iter().filter_map(Vote::answer);
+    for reading in seen().flatten() {
+        let same = seen().flatten().filter(|other| other.value == reading.value);
+        let mut times: Vec<_> = same.map(|other| other.remaining.unwrap_or(Duration::MAX)).collect();
+        if times.len() >= quorum {
+            // So long there is a quorum.
+            times.sort_unstable();
+            let remaining = Some(times[times.len() - quorum]).filter(|left| *left < Duration::MAX);
+            return Some(Seen::Somebody(Reading::new(reading.value.clone(), remaining, None)));
+        }
+    }
+    let nobody = seen().filter(|reading| reading.is_none()).count() >= quorum || seen().count() == votes.len();
+    nobody.then_some(Seen::Nobody)
 }
 
 /// The error of nodes that failed: which they are, and what each of them said.
@@ -158,6 +183,45 @@ mod tests {
             ("dxy", "Connection"),
         ] {
             assert_eq!(shown(said), outcome, "{said}");
+        }
+    }
+
+    /// Promise: a lock is shown as held by whom a quorum has, for as long as that has it.
+    ///
+    /// Turned red by: the first answer; the longest of the nodes' times; waiting for everybody.
+    #[test]
+    fn what_most_see_is_shown() {
+        let seen = |said: &str| -> Vec<Vote<Option<Reading>>> {
+            let vote = |(n, said): (usize, char)| match said {
+                '-' => Vote::Cast(Ok(None)),
+                'x' => Vote::Cast(Err(StoreError::new(StoreErrorKind::Connection, "it is down"))),
+                '.' => Vote::Open,
+                holder => {
+                    let left = Duration::from_secs(1 + u64::try_from(n).expect("few"));
+                    Vote::Cast(Ok(Some(Reading::new(Some(holder.to_string()), Some(left), None))))
+                }
+            };
+            said.chars().enumerate().map(vote).collect()
+        };
+        for (said, outcome) in [
+            ("aa.", Some("a 1")),
+            ("baaab", Some("a 2")),
+            ("aaaaa", Some("a 3")),
+            ("a-a", Some("a 1")),
+            ("--a", Some("nobody")),
+            ("--.", Some("nobody")),
+            ("abc", Some("nobody")),
+            ("ab.", None),
+            ("axx", None),
+        ] {
+            let shown = seen_by_most(&seen(said), said.len() / 2 + 1).map(|seen| match seen {
+                Seen::Somebody(Reading { value: Some(value), remaining: Some(left), .. }) => {
+                    format!("{value} {}", left.as_secs())
+                }
+                Seen::Somebody(other) => format!("{other:?}"),
+                Seen::Nobody => "nobody".to_owned(),
+            });
+            assert_eq!(shown.as_deref(), outcome, "{said}");
         }
     }
 
