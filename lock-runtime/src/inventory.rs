@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A function under `#[distributed_lock]`: one of [`inventory`].
+/// A function under `#[distributed_lock]`: one of [`inventory()`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockedFunction {
@@ -52,8 +52,8 @@ impl LockedFunction {
 ///     Ok(())
 /// }
 ///
-/// let functions = inventory();
-/// assert_eq!((functions[0].function, functions[0].template), ("write_report", "report:{day}"));
+/// let report = inventory().into_iter().find(|function| function.function == "write_report").expect("it is part of this");
+/// assert_eq!((report.template, report.arguments.contains("renew")), ("report:{day}", true));
 /// # }
 /// ```
 #[must_use]
