@@ -251,6 +251,41 @@ check_dependencies() {
     echo "without default features there must be no redis in the graph" >&2
     return 1
   fi
+  check_rust_version
+}
+
+# The toolchain that is promised need not be here: every crate says which one it needs.
+check_rust_version() {
+  local promised needed crate
+  promised=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  read -r needed crate < <(cargo metadata --format-version 1 --all-features |
+    grep -oE '"(manifest_path|rust_version)":"[^"]*"' |
+    awk -F'"' '$2 == "manifest_path" { crate = $4 } $2 == "rust_version" { print $4, crate }' | sort -rV)
+  echo "Rust $promised is promised, and $needed needed"
+  if [[ $(printf '%s.0\n' "$needed" "$promised" | cut -d. -f1,2 | sort -V | tail -n 1) != "$promised" ]]; then
+    echo "that is too much: $crate" >&2
+    return 1
+  fi
+}
+
+# Whether the versions that our manifests name are enough: of each direct dependency the lowest that is allowed.
+check_lowest_versions() {
+  local copy="$TMPDIR/lowest" targets
+  targets=$(realpath -m "${CARGO_TARGET_DIR:-target}")/lowest
+  mkdir "$copy"
+  git ls-files -z | tar --null --files-from=- -cf - | tar -xf - -C "$copy"
+  (
+    cd "$copy"
+    cargo +nightly update -Z direct-minimal-versions
+    cargo tree -p lock-runtime --all-features -e normal --depth 1
+    CARGO_TARGET_DIR=$targets cargo check -p lock-macros -p lock-runtime --all-features
+  )
+}
+
+# Licences, sources, and versions that were taken back. (The list of known flaws is on a server that not everybody can reach.)
+check_licences() {
+  cargo deny --version || cargo install --locked cargo-deny
+  cargo deny --all-features check licenses bans sources
 }
 
 ### Documentation, packaging, tests
@@ -388,5 +423,7 @@ if [[ $long_tests == yes ]]; then
   step "long tests" run_tests --run-ignored only
   step "conformance in clusters" run_conformance_in_clusters
   step "benchmarks" check_benchmarks
+  step "lowest versions" check_lowest_versions
+  step "licences" check_licences
 fi
 step "no server is left" no_server_is_left

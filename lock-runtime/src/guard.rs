@@ -91,7 +91,7 @@ impl LockGuard {
     /// server whose clock is behind: either of the two has to be left.
     ///
     /// A number stops nobody. What does is a resource that refuses one lower than it has seen: see
-    /// [`fencing`](crate::fencing).
+    /// [`fencing`](crate::guide::fencing).
     #[must_use]
     pub fn fence(&self) -> Option<i64> {
         self.hold.fence()

@@ -5,8 +5,9 @@ mod attribute;
 mod body;
 mod clock;
 mod error;
-pub mod fencing;
+mod fencing;
 mod guard;
+pub mod guide;
 mod handover;
 mod hold;
 mod holder;
@@ -30,7 +31,6 @@ mod terms;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timer;
-pub mod topologies;
 mod waiting;
 mod watch;
 mod watchers;

@@ -113,7 +113,7 @@ impl<Ttl> LockRequest<Ttl> {
     }
 
     /// Takes a fencing token with the lock: a number that rises with every acquisition of the key, for the resource to refuse
-    /// late writers by. See [`fencing`](crate::fencing), and [`LockGuard::fence`] for what it promises.
+    /// late writers by. See [`fencing`](crate::guide::fencing), and [`LockGuard::fence`] for what it promises.
     ///
     /// A store that [has none](crate::Store::fences) is [`LockError::Invalid`].
     pub fn fence(mut self) -> Self {

@@ -116,7 +116,7 @@ impl RedisStore {
     /// somebody else can have it while its holder believes in it, until its lease is over at the latest. An old master that is cut off
     /// from its replicas and sentinels, and not from its clients, goes on granting such locks until the clients look again:
     /// `min-replicas-to-write 1` on the servers ends that after `min-replicas-max-lag`, and [`wait_replicas`](Self::wait_replicas) makes them rarer. Only
-    /// [fencing tokens](crate::fencing) keep the resource safe, which rise across a failover also where their counter was lost.
+    /// [fencing tokens](crate::guide::fencing) keep the resource safe, which rise across a failover also where their counter was lost.
     ///
     /// ```
     /// use lock_runtime::LockManager;
@@ -152,7 +152,7 @@ impl RedisStore {
     ///
     /// A lock lives on the node that has the slot of its key. The keys of one lock have to be in one slot, as those are with the
     /// same part in braces: `{order:1}:a` and `{order:1}:b`. While a slot is on its way to another node, locks in it can be taken,
-    /// extended and given back; one with a [fencing token](crate::fencing) may have to wait until the slot has arrived.
+    /// extended and given back; one with a [fencing token](crate::guide::fencing) may have to wait until the slot has arrived.
     ///
     /// ```
     /// use lock_runtime::LockManager;

@@ -6,7 +6,7 @@
 //! | a second holder costs | take |
 //! |---|---|
 //! | work that is done twice: a report, a cache, an e-mail | one server, without a fencing token |
-//! | data that are wrong | any of them, and a [fencing token](crate::fencing) that the resource checks |
+//! | data that are wrong | any of them, and a [fencing token](crate::guide::fencing) that the resource checks |
 //! | data that are wrong, where nobody can check a token | not a lock with a lease: a transaction, or a row lock, of the database that has the data |
 //!
 //! # One server
