@@ -15,11 +15,12 @@ use crate::template::{Role, Template};
 /// `#[distributed_lock(args)] item`
 pub(crate) fn attribute(args: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
+    let written = args.to_string();
     let given = Given::parse(args, &mut errors);
     let function = errors.keep(syn::parse2::<LockFn>(item.clone()));
     let args = given.build(function.as_ref(), &mut errors);
     match errors.into_result(args.zip(function)) {
-        Ok((args, function)) => expand(&args, &function),
+        Ok((args, function)) => expand(&args, &function, &written),
         // The function stays, so that its callers, its own errors and the editor's completion do.
         Err(errors) => {
             let errors = errors.into_compile_error();
@@ -54,17 +55,18 @@ fn private_module(path: Option<&syn::Path>, site: Span) -> TokenStream {
     quote_spanned! {site=> #root::__private }
 }
 
-/// Input: `async fn f(ARGS) -> R { BODY }`
-/// Output: `async fn f(ARGS) -> R { REQUEST; CALL; OUTCOME }`
+/// Input: `async fn f(ARGS) -> R { BODY }`, under an attribute with the arguments `written`
+/// Output: `async fn f(ARGS) -> R { NOTE; REQUEST; CALL; OUTCOME }`
 ///
 /// The future stays the function's own: it borrows what it borrowed, and is `Send` if it was.
-fn expand(args: &Args, function: &LockFn) -> TokenStream {
+fn expand(args: &Args, function: &LockFn, written: &str) -> TokenStream {
     let expansion = Expansion {
         args,
         scope: Scope::of(&function.sig),
         private: private_module(args.options.crate_path.as_ref(), Span::mixed_site()),
         output: function.output(),
         name: function.sig.ident.to_string(),
+        written,
     };
     let content = match &function.shape {
         Shape::Async => expansion.content(&function.body),
@@ -85,6 +87,8 @@ struct Expansion<'a> {
     /// `R`
     output: TokenStream,
     name: String,
+    /// The arguments of the attribute.
+    written: &'a str,
 }
 
 impl Expansion<'_> {
@@ -96,6 +100,7 @@ impl Expansion<'_> {
     /// Input: `{ BODY }`
     /// Output:
     /// ```text
+    /// P::locked_function! { … }                // for the inventory; nothing without it
     /// let __request = …;                       // reads the arguments, before the body takes them
     /// let __call = &P::Call::<B>::new();       // filled by `run` before the first poll of the body
     /// let __outcome = {
@@ -109,7 +114,7 @@ impl Expansion<'_> {
     /// arguments it uses, are dropped under the lock on every path.
     fn content(&self, body: &Group) -> TokenStream {
         let private = &self.private;
-        let request = self.request();
+        let (note, request) = (self.note(), self.request());
         let (held, result) = (self.held(body), self.result());
         let (busy_type, busy) = self.busy();
         // The block is the user's, as far as rustc is concerned: in a block of ours it would not name the arguments in
@@ -126,6 +131,7 @@ impl Expansion<'_> {
         block.set_span(body.span());
         let block = quote_spanned! {body.span()=> async move #block };
         quote_spanned! {Span::mixed_site()=>
+            #note
             let __request = #request;
             let __call = &#private::Call::<#busy_type>::new();
             let __outcome = {
@@ -136,13 +142,42 @@ impl Expansion<'_> {
         }
     }
 
+    /// What the call is named.
+    fn label(&self) -> String {
+        let Args { locked, options, .. } = self.args;
+        options
+            .name
+            .as_ref()
+            .map(LitStr::value)
+            .or_else(|| locked.label())
+            .unwrap_or_else(|| self.function().to_owned())
+    }
+
+    /// The name of the function, as it is called.
+    fn function(&self) -> &str {
+        self.name.strip_prefix("r#").unwrap_or(&self.name)
+    }
+
+    /// Output: `P::locked_function! { "settle", "order:{id}", "order:{id}", "key = …, ttl = …", 5000 }`
+    fn note(&self) -> TokenStream {
+        let Self { private, args, written, .. } = self;
+        let (function, template, label) = (self.function(), args.locked.label().unwrap_or_default(), self.label());
+        let millis = match &args.ttl {
+            Time::Millis(millis, _) => Some(millis),
+            Time::Expr(_) => None,
+        };
+        let millis = millis.into_iter();
+        quote_spanned! {Span::mixed_site()=>
+            #private::locked_function! { #function, #template, #label, #written #(, #millis)* }
+        }
+    }
+
     /// Output: `P::Request::new("order:{id}", KEY, TTL).wait(…).retry(…)…`, and for several keys
     /// `P::Request::of("from:{a}, to:{b}", P::keys([KEY, KEY]), TTL)…`
     fn request(&self) -> TokenStream {
         let private = &self.private;
         let Args { locked, ttl, options } = self.args;
-        let name = options.name.as_ref().map(LitStr::value).or_else(|| locked.label());
-        let name = name.unwrap_or_else(|| self.name.strip_prefix("r#").unwrap_or(&self.name).to_owned());
+        let name = self.label();
         let ttl = time(ttl);
         let mut request = match locked {
             Locked::Key(key) => {

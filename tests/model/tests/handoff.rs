@@ -42,6 +42,7 @@ fn a_program_that_knows_nothing_of_lines() {
 }
 
 #[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
 fn connections_that_break() {
     let fenced = BRIEF.fenced();
     let handoff = Handoff::new("broken connections", &[&[fenced], &[fenced]]);
