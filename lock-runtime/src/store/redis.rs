@@ -497,7 +497,13 @@ impl Store for RedisStore {
     }
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
-        Box::pin(checkup::self_test(&self.nodes, probe))
+        Box::pin(async move {
+            checkup::self_test(&self.nodes, probe).await?;
+            match &self.replicas {
+                Some(replicas) => replicas.self_test().await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn attach(&self, background: &Background) {
