@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lock_runtime::SetupError;
 use lock_runtime::store::redis::Credentials;
-use lock_tests::{MASTER, eventually};
+use lock_tests::{Admin, MASTER, eventually};
 
 use super::*;
 
@@ -33,6 +33,7 @@ async fn by_url_and_by_builder() {
     held.release().await.expect("ours");
     tokio::time::timeout(AT_ONCE, waiting).await.expect("it is called").expect("no panic").expect("the lock");
 
+    permissions(&sentinels.urls(), &url, &mut admin).await;
     sentinels.sentinels()[0].kill();
     sentinels.sentinels()[1].pause();
     let begun = Instant::now();
@@ -41,6 +42,38 @@ async fn by_url_and_by_builder() {
     assert!(begun.elapsed() < Duration::from_secs(1), "half of the time for connecting, and a busy machine");
     locked(&late, "work", async {}).await.expect("free");
     sentinels.sentinels()[1].resume();
+}
+
+/// Promise: what the readme says that users of the sentinels and of the master need is enough, also to be told of a new master.
+///
+/// Turned red by: a command, or a channel, that is missing in the readme.
+async fn permissions(urls: &[String], url: &str, admin: &mut Admin) {
+    let lines = include_str!("../../README.md").lines().filter(|line| line.starts_with("ACL SETUSER "));
+    let [locks, waiting, at_master, at_sentinels] =
+        <[&str; 4]>::try_from(lines.collect::<Vec<_>>()).expect("the readme has four such lines");
+    let setup = |admin: &mut Admin, line: &str| admin.command::<()>(&line.split(' ').collect::<Vec<_>>());
+    for line in [locks, waiting, at_master] {
+        setup(admin, line);
+    }
+    let mut at_each: Vec<_> = urls.iter().map(|url| Admin::new(url)).collect();
+    for sentinel in &mut at_each {
+        setup(sentinel, at_sentinels);
+    }
+    let url = url.replace("://:s3cret@", "://locks:password@").replace("=watch", "=password&sentinel_user=locks");
+    let waits = RedisStore::open(&url).expect("a good address").wait_replicas(1, AT_ONCE).expect("one node");
+    let locks = LockManager::builder(waits).build();
+    locks.self_test().await.expect("nothing is missing");
+    locked(&locks, "work", async {}).await.expect("free");
+    eventually("each sentinel is listened to", AT_ONCE, || {
+        at_each.iter_mut().all(|sentinel| {
+            let clients: String = sentinel.command(&["CLIENT", "LIST"]);
+            clients.lines().any(|client| client.contains(" user=locks ") && client.contains(" sub=2 "))
+        })
+    })
+    .await;
+    admin.command::<()>(&["ACL", "SETUSER", "locks", "-wait"]);
+    let error = locks.self_test().await.expect_err("it lacks a permission");
+    assert!(error.to_string().contains("the command `WAIT`: "), "{error}");
 }
 
 /// Promise: what is wrong is told, with the sentinels' words and without a password.

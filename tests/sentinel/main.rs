@@ -2,6 +2,7 @@
 
 mod finding;
 mod following;
+mod hearing;
 mod losing;
 mod partitions;
 mod replicas;

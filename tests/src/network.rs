@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::server::ServerOptions;
 
@@ -15,7 +16,11 @@ pub struct Network {
     name: String,
     subnet: String,
     places: usize,
+    /// It is the only one of the process: it has its name from there.
+    _alone: MutexGuard<'static, ()>,
 }
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Network {
     /// A network with so many places. `None`, and a line that says so, where there is no right to make one, or no `ip`: that fails
@@ -26,9 +31,10 @@ impl Network {
     /// When it cannot be made although it has to be.
     #[must_use]
     pub fn with(places: usize) -> Option<Self> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         remove_what_is_left();
         let id = std::process::id();
-        let network = Self { name: format!("lk{id}"), subnet: format!("10.213.{}", id % 250), places };
+        let network = Self { name: format!("lk{id}"), subnet: format!("10.213.{}", id % 250), places, _alone: alone };
         match network.build() {
             Ok(()) => Some(network),
             Err(why) => {
@@ -147,6 +153,8 @@ fn remove(name: &str) {
     let Ok(namespaces) = fs::read_dir("/run/netns") else { return };
     let names = namespaces.flatten().map(|namespace| namespace.file_name().to_string_lossy().into_owned());
     let of = |other: &String| other.strip_prefix(name).is_some_and(|rest| rest.starts_with(['s', 'n']));
+    // The system removes what is in a namespace some time later, and this is to be gone now.
+    let _ = ip(&format!("link del {name}h"));
     for namespace in names.filter(of) {
         // Somebody else may have been faster.
         let _ = ip(&format!("netns del {namespace}"));

@@ -130,6 +130,40 @@ impl Sentinels {
         self.servers.iter().position(|server| server.port().to_string() == port).expect("one of ours")
     }
 
+    /// Cuts a server off from its replicas and from the sentinels, but not from the clients that have a connection: whoever connects
+    /// from here on lacks a password.
+    ///
+    /// # Panics
+    ///
+    /// When it does not do what it is told.
+    pub fn isolate(&self, server: usize) {
+        let mut admin = self.servers[server].admin();
+        admin.command::<()>(&["CONFIG", "SET", "requirepass", "nobody knows"]);
+        let clients: String = admin.command(&["CLIENT", "LIST"]);
+        let of_sentinels = clients.lines().filter(|client| client.contains(" name=sentinel-"));
+        for id in of_sentinels.filter_map(|client| client.strip_prefix("id=")?.split(' ').next()) {
+            admin.command::<()>(&["CLIENT", "KILL", "ID", id]);
+        }
+        admin.command::<()>(&["CLIENT", "KILL", "TYPE", "replica"]);
+    }
+
+    /// Makes a server the master by hand, and has the sentinels forget all that they knew.
+    ///
+    /// # Panics
+    ///
+    /// When they do not do what they are told.
+    pub fn set_up_anew(&self, master: usize) {
+        let mut sentinels: Vec<_> = self.sentinels.iter().map(RedisServer::admin).collect();
+        for sentinel in &mut sentinels {
+            sentinel.command::<()>(&["SENTINEL", "REMOVE", MASTER]);
+        }
+        let server = &self.servers[master];
+        server.admin().command::<()>(&["REPLICAOF", "NO", "ONE"]);
+        for sentinel in &mut sentinels {
+            sentinel.command::<()>(&["SENTINEL", "MONITOR", MASTER, server.host(), &server.port().to_string(), "2"]);
+        }
+    }
+
     /// Has the sentinels replace the master, and returns when they name another than `before`, which takes writes. Its number.
     ///
     /// # Panics

@@ -17,7 +17,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// The lines of the readme that set up a user: what locks need, and what they need to be handed from process to process.
 fn documented_lines() -> [Vec<&'static str>; 2] {
     let lines = include_str!("../../README.md").lines().filter(|line| line.starts_with("ACL SETUSER "));
-    let lines: Vec<Vec<_>> = lines.map(|line| line.split(' ').collect()).collect();
+    // Those behind them are for servers that sentinels watch: tests/sentinel has them.
+    let lines: Vec<Vec<_>> = lines.map(|line| line.split(' ').collect()).take(2).collect();
     lines.try_into().expect("the readme has two such lines")
 }
 

@@ -108,7 +108,9 @@ impl RedisStore {
     /// Each time that a connection is made, all sentinels are asked at once where the master is, and the one that has heard of the
     /// latest failover is believed; a server that says of itself that it is no master is not used. A connection is given up when it
     /// breaks, when the server answers that it is a replica now or has none, and when the sentinels name another: they are
-    /// listened to, and asked every two seconds. So locks follow a failover, and waiting goes on behind it.
+    /// listened to, and asked every two seconds, and what one connection hears all connections of the store know. One of a runtime
+    /// that runs only now and then, as under `block_on`, is made anew when nobody has looked for some seconds. So locks follow a
+    /// failover, and waiting goes on behind it.
     ///
     /// # What a failover may lose
     ///
@@ -495,7 +497,13 @@ impl Store for RedisStore {
     }
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
-        Box::pin(checkup::self_test(&self.nodes, probe))
+        Box::pin(async move {
+            checkup::self_test(&self.nodes, probe).await?;
+            match &self.replicas {
+                Some(replicas) => replicas.self_test().await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn attach(&self, background: &Background) {

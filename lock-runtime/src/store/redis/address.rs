@@ -8,8 +8,9 @@ use std::time::Duration;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use tokio::runtime::Handle;
 
+use super::link::Link;
 use super::sentinel::Sentinels;
-use crate::error::{SetupError, StoreError};
+use crate::error::{SetupError, StoreError, StoreErrorKind};
 
 /// A user of the server, and its password.
 #[derive(Clone)]
@@ -109,10 +110,22 @@ impl Address {
     }
 
     /// The address of the server that the sentinels have named.
-    pub(super) fn found_at(&self, host: &str, port: u16) -> Self {
+    fn found_at(&self, host: &str, port: u16) -> Self {
         let mut found = self.elsewhere(host, port);
         found.name = format!("{host}:{port} ({})", self.name);
         found
+    }
+
+    /// Has `link`, which is to this address, given up when the sentinels name another.
+    pub(super) fn follow(&self, link: &Arc<Link>) -> Result<(), StoreError> {
+        let (Some(sentinels), ConnectionAddr::Tcp(host, port)) = (&self.sentinels, self.server()) else {
+            return Ok(());
+        };
+        if sentinels.follow(link, host, *port) {
+            return Ok(());
+        }
+        let text = format!("redis at {} is not the master any more; the sentinels have named another", self.name);
+        Err(StoreError::new(StoreErrorKind::Refused, text))
     }
 
     /// Of a server elsewhere, which knows the same users.

@@ -190,6 +190,13 @@ async fn self_test_of(pool: &Arc<Pool>, probe: &LockKey) -> Result<(), StoreErro
     Ok(())
 }
 
+/// What the self-test says when the server refuses one more command.
+pub(super) fn tested(command: &str, answer: Result<Value, Fault>) -> Result<(), StoreError> {
+    let mut failures = Failures::default();
+    failures.note("the command", command, answer)?;
+    failures.into_result()
+}
+
 /// Whether a script is about waiting in line, which is not needed for locks to work.
 fn is_for_lines(script: &Script) -> bool {
     [&script::ENQUEUE, &script::CONFIRM, &script::RELEASE].iter().any(|for_lines| for_lines.name == script.name)

@@ -22,6 +22,7 @@ use super::pool::Pool;
 use super::pulse::{Beating, Pulse};
 use super::reply::{self, Fault};
 use super::script::{Dialect, Script};
+use super::sentinel::Looks;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::keeper::{Background, Errand};
 use crate::key::LockKey;
@@ -46,6 +47,8 @@ pub(super) struct Link {
     channel: Arc<str>,
     /// if anybody can be called on this connection.
     is_pushed_to: bool,
+    /// Whether the server is the master still, where sentinels know that.
+    looks: Option<Arc<Looks>>,
     /// Set when the server has confirmed that it does.
     listens: OnceCell<()>,
     /// The server is a node of a cluster.
@@ -78,11 +81,12 @@ pub(super) struct Greeted {
     pub(super) pulse: Arc<Pulse>,
     pub(super) wire: Arc<Wire>,
     pub(super) is_pushed_to: bool,
+    pub(super) looks: Option<Arc<Looks>>,
 }
 
 impl Link {
     pub(super) fn new(pool: &Pool, greeted: Greeted, channel: Arc<str>) -> Self {
-        let Greeted { connection, driver, server, runtime, pulse, wire, is_pushed_to } = greeted;
+        let Greeted { connection, driver, server, runtime, pulse, wire, is_pushed_to, looks } = greeted;
         Self {
             connection,
             driver,
@@ -96,6 +100,7 @@ impl Link {
             notes: pool.notes.clone(),
             channel,
             is_pushed_to,
+            looks,
             listens: OnceCell::new(),
             in_cluster: pool.is_of_cluster(),
             #[cfg(feature = "cluster")]
@@ -105,8 +110,9 @@ impl Link {
         }
     }
 
+    /// Whether it is not to be used for anything new. Where nobody has looked, it may be to a master that was replaced.
     pub(super) fn is_broken(&self) -> bool {
-        self.wire.is_broken()
+        self.wire.is_broken() || self.looks.as_ref().is_some_and(|looks| looks.are_overdue())
     }
 
     /// Whether the server is the master that the sentinels take it for. Where the user may not ask, the first write tells.
@@ -398,6 +404,7 @@ impl Link {
             notes: self.notes.clone(),
             channel: self.channel.clone(),
             is_pushed_to: self.is_pushed_to,
+            looks: self.looks.clone(),
             listens: OnceCell::new(),
             in_cluster: self.in_cluster,
             channels: Mutex::default(),

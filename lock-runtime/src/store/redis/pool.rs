@@ -3,7 +3,6 @@
 //! A connection is driven by a task, and a task belongs to a runtime. A manager in a `static` meets many runtimes: one
 //! `#[tokio::test]` after another, or actix's workers at the same time.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::learned::Learned;
 use super::link::{Greeted, Link};
 use super::notes::Notes;
 use super::pulse::Pulse;
-use super::sentinel;
+use super::sentinel::{self, Looks};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::holder::Token;
 use crate::keeper::Background;
@@ -257,18 +256,20 @@ impl Pool {
 
     async fn dial(self: &Arc<Self>, channel: &Arc<str>, runtime: Handle) -> Result<Arc<Link>, StoreError> {
         let (wire, pulse) = (Arc::default(), Pulse::new(self.timeouts.operation));
-        let link_runtime = runtime.clone();
-        let address = self.address.locate(self.timeouts.connect, &runtime).await?;
+        let limit = self.timeouts.connect;
+        let address = self.address.locate(limit, &runtime).await?;
         let server = address.name().to_owned();
         let (connection, driver, protocol) = self.greet(&address, &wire, &pulse, &runtime).await?;
         let is_pushed_to = protocol.supports_resp3();
-        let greeted = Greeted { connection, driver, server, runtime, pulse, wire, is_pushed_to };
+        let looks = self.address.sentinels().map(|_| Looks::new(limit));
+        let own = runtime.clone();
+        let greeted = Greeted { connection, driver, server, runtime, pulse, wire, is_pushed_to, looks: looks.clone() };
         let link = Arc::new(Link::new(self, greeted, channel.clone()));
-        if let Cow::Owned(master) = &address {
+        if let Some(looks) = looks {
             link.check_role().await?;
-            let (link, watched, server) = (Arc::downgrade(&link), self.address.clone(), master.name().to_owned());
-            let (limit, own) = (self.timeouts.connect, link_runtime);
-            own.clone().spawn(async move { sentinel::watch(&link, &watched, &server, limit, &own).await });
+            address.follow(&link)?;
+            let (link, watched) = (Arc::downgrade(&link), self.address.clone());
+            own.clone().spawn(async move { sentinel::watch(&link, &watched, &looks, limit, &own).await });
         }
         Ok(link)
     }

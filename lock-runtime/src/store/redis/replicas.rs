@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::Value;
 
+use super::checkup;
 use super::link::{Link, command};
 use super::nodes::Nodes;
 use super::reply::Fault;
@@ -30,6 +31,17 @@ impl Replicas {
     /// The same with other servers.
     pub(super) fn of(&self, nodes: &Nodes) -> Option<Self> {
         Self::new(self.count, self.within, nodes)
+    }
+
+    /// Whether the user may wait: for no replica, which is no wait.
+    pub(super) async fn self_test(&self) -> Result<(), StoreError> {
+        for pool in self.nodes.all().await? {
+            let mut wait = command("WAIT", 0);
+            wait.arg(0).arg(1);
+            let answer = pool.link().await?.ask(&wait).await;
+            checkup::tested("WAIT", answer)?;
+        }
+        Ok(())
     }
 
     /// Waits until so many replicas have everything that was written on `link` before.

@@ -1,9 +1,11 @@
 //! The master that sentinels watch: asked for each time that a connection is made, since it may have changed.
 
+mod heard;
+
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,11 +17,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+pub(super) use self::heard::Looks;
+use self::heard::{Heard, Master};
 use super::address::Address;
 use super::link::Link;
 use super::pulse::Pulse;
 use super::reply::Fault;
 use super::stream;
+use crate::clock::boottime;
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::store::join_all;
 use crate::timer;
@@ -31,17 +36,8 @@ pub(super) struct Sentinels {
     each: Vec<Address>,
     /// What they call the master.
     master: Arc<str>,
-    /// The latest that was heard of: none of an earlier time is believed.
-    latest: Arc<Mutex<Option<Master>>>,
-}
-
-/// A master, as one of the sentinels has heard of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Master {
-    host: String,
-    port: u16,
-    /// Counts the failovers.
-    epoch: u64,
+    /// In common to all connections of a store, on whatever runtimes: what one of them has heard all know.
+    heard: Arc<Mutex<Heard>>,
 }
 
 /// What one of them is being asked.
@@ -55,7 +51,7 @@ impl Sentinels {
         if master.is_empty() {
             return Err(SetupError::Address { reason: "it does not say what the sentinels call the master".into() });
         }
-        Ok(Self { each, master: master.into(), latest: Arc::default() })
+        Ok(Self { each, master: master.into(), heard: Arc::default() })
     }
 
     pub(super) fn master(&self) -> &str {
@@ -99,15 +95,25 @@ impl Sentinels {
         )?;
         // Whoever has not answered by then does not count.
         let _ = asked.await;
+        let is_majority = known.len() > self.each.len() / 2;
         let Some(found) = known.into_iter().max_by_key(|master| master.epoch) else {
             return Err(self.nobody_knows(&failed, limit));
         };
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.as_ref().is_none_or(|latest| latest.epoch <= found.epoch) {
-            *latest = Some(found.clone());
-        }
-        let Master { host, port, .. } = latest.clone().unwrap_or(found);
+        let (Master { host, port, .. }, left) = self.heard().hear(found, is_majority, boottime());
+        // Wakers are foreign code: never under the lock.
+        left.iter().filter_map(Weak::upgrade).for_each(|link| link.break_off());
         Ok((host, port))
+    }
+
+    /// Has the connection `link` given up as soon as any connection of the store hears of another master than the one at `host`
+    /// and `port`, to which it is. `false`: that has happened already.
+    pub(super) fn follow(&self, link: &Arc<Link>, host: &str, port: u16) -> bool {
+        self.heard().follow(Arc::downgrade(link), host, port)
+    }
+
+    /// No code that can panic runs under this mutex, so a poisoned one still holds whole data.
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn nobody_knows(&self, failed: &[StoreError], limit: Duration) -> StoreError {
@@ -125,21 +131,21 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What sentinels say when they make another server the master: the one that does so, and all of them.
 const CHANGES: [&str; 2] = ["+promoted-slave", "+switch-master"];
 
-/// Gives up the connection to `server` when the sentinels name another master. The old one is not told at once, or is cut off from
-/// them and from its replicas, and not from us: it would go on granting locks that nobody else hears of. Ends with the connection.
-pub(super) async fn watch(link: &Weak<Link>, address: &Address, server: &str, limit: Duration, runtime: &Handle) {
+/// Looks at what the sentinels say while `link` is used, which is given up when they name another master. The old one is not told
+/// at once, or is cut off from them and from its replicas, and not from us: it would go on granting locks that nobody else hears of.
+pub(super) async fn watch(link: &Weak<Link>, address: &Address, looks: &Looks, limit: Duration, runtime: &Handle) {
     let Some(sentinels) = address.sentinels() else { return };
-    let heard = Arc::new(Notify::new());
+    let change = Arc::new(Notify::new());
     let mut ears: Vec<Option<Ear>> = sentinels.each.iter().map(|_| None).collect();
     loop {
         let deaf = ears.iter_mut().zip(&sentinels.each).filter(|(ear, _)| ear.as_ref().is_none_or(Ear::is_deaf));
         join_all(deaf.map(|(ear, sentinel)| async {
-            if let Ok(listening) = timer::timeout(limit, listen(sentinel, heard.clone(), runtime.clone())) {
+            if let Ok(listening) = timer::timeout(limit, listen(sentinel, change.clone(), runtime.clone())) {
                 *ear = listening.await.ok().and_then(Result::ok);
             }
         }))
         .await;
-        if let Ok(hearing) = timer::timeout(LOOK, heard.notified()) {
+        if let Ok(hearing) = timer::timeout(LOOK, change.notified()) {
             // Heard or not, it is time to look.
             let _ = hearing.await;
         }
@@ -147,13 +153,8 @@ pub(super) async fn watch(link: &Weak<Link>, address: &Address, server: &str, li
             return;
         }
         // All of them, for the one that replaces a master knows it first. Where none answers, nothing is known.
-        let Ok((host, port)) = sentinels.ask(sentinels.each.len(), limit, runtime).await else { continue };
-        if address.found_at(&host, port).name() != server {
-            if let Some(link) = link.upgrade() {
-                link.break_off();
-            }
-            return;
-        }
+        let _ = sentinels.ask(sentinels.each.len(), limit, runtime).await;
+        looks.look();
     }
 }
 
@@ -170,12 +171,12 @@ impl Ear {
 }
 
 /// Has a sentinel say what changes.
-async fn listen(sentinel: &Address, heard: Arc<Notify>, runtime: Handle) -> Result<Ear, RedisError> {
+async fn listen(sentinel: &Address, change: Arc<Notify>, runtime: Handle) -> Result<Ear, RedisError> {
     let stream = stream::connect(sentinel, LOOK, Pulse::new(LOOK)).await?;
     let user = sentinel.user().set_protocol(ProtocolVersion::RESP3);
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let config = config.set_push_sender(move |_| -> Result<(), SendError> {
-        heard.notify_one();
+        change.notify_one();
         Ok(())
     });
     let (mut connection, driver) = MultiplexedConnection::new_with_config(&user, stream, config).await?;
