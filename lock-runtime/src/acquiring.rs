@@ -46,13 +46,14 @@ pub(crate) struct Asking {
     pub(crate) terms: Terms,
     pub(crate) started: Moment,
     pub(crate) label: &'static str,
+    pub(crate) series: telemetry::Series,
     /// The span of the caller.
     pub(crate) parent: Span,
 }
 
 impl Asking {
     pub(crate) async fn acquire(&self, patience: Option<Box<Patience>>) -> Result<LockGuard, LockError> {
-        let attempt = telemetry::Attempt::begin(self.label);
+        let attempt = self.series.attempt();
         let outcome = match (patience, &self.several) {
             (patience, Some(several)) => Box::pin(self.all(several, patience)).await,
             (None, None) => self.once().await,
@@ -170,7 +171,7 @@ impl Asking {
         fence: Option<i64>,
         counted: Ticket,
     ) -> Result<LockGuard, Miss> {
-        let hold = Hold::new(self.shared.clone(), claim, self.terms, won, &self.parent);
+        let hold = Hold::new(self, claim, won);
         let guard = LockGuard::new(hold, &self.key, counted);
         if self.shared.is_closed() {
             return Err(Miss::Final(self.unavailable(Shared::closed_error())));

@@ -16,7 +16,7 @@ use crate::outstanding::Ticket;
 use crate::queue::{Offered, Place, Spot};
 use crate::retry::Retry;
 use crate::store::{Done, Extension};
-use crate::telemetry::{self, Release};
+use crate::telemetry::Release;
 use crate::timer;
 use crate::watch::LockWatch;
 
@@ -303,7 +303,7 @@ impl LockGuard {
             Ok(false) => Release::Gone,
             Err(_) => Release::Unanswered,
         };
-        self.hold.span().in_scope(|| telemetry::released(hold.claim().label, outcome));
+        hold.released(outcome);
         let outcome = match answer {
             Ok(true) => {
                 self.finish();
@@ -330,7 +330,7 @@ impl LockGuard {
         if !self.finished.swap(true, Ordering::AcqRel) {
             let before = self.hold.end();
             if !self.hand_over(before) {
-                self.hold.span().in_scope(|| telemetry::released(self.hold.claim().label, Release::Background));
+                self.hold.released(Release::Background);
                 self.abandon();
             }
         }
@@ -346,7 +346,7 @@ impl LockGuard {
         let offered = self.hold.shared().queue.offer(&mut place, leaving);
         drop(place);
         let Offered::To { freed, is_first } = offered else { return false };
-        self.hold.span().in_scope(|| telemetry::released(self.hold.claim().label, Release::HandedOver));
+        self.hold.released(Release::HandedOver);
         freed.notify_one();
         if is_first {
             self.hold.shared().watch_offers();

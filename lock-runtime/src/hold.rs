@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, RwLock, RwLockWriteGuard};
 use tracing::Span;
 
+use crate::acquiring::Asking;
 use crate::clock::Moment;
 use crate::error::LockError;
 use crate::handover::{Chain, Fences, Leaving};
@@ -18,7 +19,7 @@ use crate::keys::Listed;
 use crate::lease::{Event, Lease, LostCause, Standing};
 use crate::manager::Shared;
 use crate::store::{Claim, Done};
-use crate::telemetry;
+use crate::telemetry::{self, Release};
 use crate::terms::Terms;
 use crate::timer;
 
@@ -35,6 +36,7 @@ pub(crate) struct Hold {
     /// Told when the lock is lost or given back, to everybody but the body.
     ended: Notify,
     span: Span,
+    series: telemetry::Series,
     /// Held to read across every request that extends the claim, and to write across those that may cut it short: setting an
     /// exact time, and the release. Extensions commute with each other, so a caller whose runtime is blocked in one does not
     /// keep the keeper from renewing; they do not commute with the others, whichever connection they go by.
@@ -51,8 +53,8 @@ struct State {
     stalled: bool,
     /// Whether a caller was given the lock. Before that, giving it back is as if it had never been taken.
     handed_out: bool,
-    /// Counts the lock as held, from then on until it is given back.
-    holding: Option<telemetry::Holding>,
+    /// Whether it counts as held: from then on, until it is given back.
+    counted: bool,
 }
 
 /// How a claim was won.
@@ -78,14 +80,17 @@ impl Won {
 }
 
 impl Hold {
-    pub(crate) fn new(shared: Arc<Shared>, claim: Claim, terms: Terms, won: &Won, parent: &Span) -> Self {
+    /// Of `claim`, which `asking` has won.
+    pub(crate) fn new(asking: &Asking, claim: Claim, won: &Won) -> Self {
+        let Asking { shared, terms, series, parent, .. } = asking;
         let Won { at, fence, lease, chain } = *won;
         let lease = lease.capped(terms.max_hold.map(|limit| at.plus(limit)));
         Self {
             span: telemetry::holding(parent, claim.label, &Listed(&claim.keys)),
-            shared,
+            shared: shared.clone(),
             claim,
-            terms,
+            terms: *terms,
+            series: series.clone(),
             fence,
             won_at: at,
             chain,
@@ -95,7 +100,7 @@ impl Hold {
                 polled: None,
                 stalled: false,
                 handed_out: false,
-                holding: None,
+                counted: false,
             }),
             ended: Notify::new(),
             order: RwLock::new(()),
@@ -128,10 +133,9 @@ impl Hold {
     /// The lock is given to a caller: from here on it counts for [`Terms::min_hold`].
     pub(crate) fn hand_out(&self) {
         // Who counts is foreign code: never under the lock.
-        let holding = telemetry::Holding::begin(self.claim.label);
+        self.series.given();
         let mut state = self.state();
-        state.handed_out = true;
-        state.holding = Some(holding);
+        (state.handed_out, state.counted) = (true, true);
     }
 
     /// The claim as it is given back, if it is to be kept for a while; else it is the claim itself.
@@ -261,12 +265,12 @@ impl Hold {
         let before = state.lease.on(Event::Tick, now);
         let after = state.lease.on(Event::Released, now);
         // Not to be woken: its end is what gives the lock back.
-        let (body, holding) = (state.body.take(), state.holding.take());
+        let (body, counted) = (state.body.take(), std::mem::take(&mut state.counted));
         // Wakers are foreign code, and so is who counts: never under the lock.
         drop(state);
         drop(body);
-        if let Some(holding) = holding {
-            holding.end(now.since(self.won_at));
+        if counted {
+            self.series.given_back(now.since(self.won_at));
         }
         self.tell(lost_before, after);
         before
@@ -292,7 +296,7 @@ impl Hold {
     fn tell(&self, lost_before: bool, standing: Standing) {
         if let (false, Standing::Lost(cause)) = (lost_before, standing) {
             if cause != LostCause::Released {
-                self.span.in_scope(|| telemetry::lost(self.claim.label, cause));
+                self.span.in_scope(|| telemetry::lost(&self.series, self.claim.label, cause));
             }
             if cause == LostCause::Gone && self.claim.keys.len() > 1 {
                 // Some of the keys may still be there: a part of the lock is no lock, and whoever holds the guard may not look
@@ -338,6 +342,11 @@ impl Hold {
     /// The span of the hold.
     pub(crate) fn span(&self) -> &Span {
         &self.span
+    }
+
+    /// Tells how it was given back.
+    pub(crate) fn released(&self, outcome: Release) {
+        self.span.in_scope(|| telemetry::released(&self.series, self.claim.label, outcome));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

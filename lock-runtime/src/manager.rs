@@ -20,7 +20,7 @@ use crate::queue::Queue;
 use crate::request::LockRequest;
 use crate::store::memory::MemoryStore;
 use crate::store::{Done, Store};
-use crate::timer;
+use crate::{telemetry, timer};
 
 /// The manager of the whole process.
 static INSTALLED: OnceLock<LockManager> = OnceLock::new();
@@ -59,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) guards: Outstanding,
     pub(crate) keeper: Arc<Keeper>,
+    pub(crate) figures: telemetry::Figures,
     /// Whether `shutdown` was called: `closed`, for a look that costs nothing.
     is_closed: AtomicBool,
     pub(crate) closed: watch::Sender<bool>,
@@ -390,6 +391,7 @@ impl LockManagerBuilder {
                 queue: Arc::default(),
                 guards: Outstanding::default(),
                 keeper,
+                figures: telemetry::Figures::default(),
                 is_closed: AtomicBool::new(false),
                 closed: watch::Sender::new(false),
                 key_prefix: self.key_prefix,

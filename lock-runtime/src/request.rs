@@ -235,8 +235,8 @@ impl LockRequest {
         let started = shared.store.now();
         let key = shared.queue.spot(key);
         let several = Several::new(&shared, keys, token);
-        let asking =
-            Asking { shared, key, several, ttl, metadata, terms: self.terms, started, label: self.label, parent };
+        let (label, series) = (self.label, shared.figures.of(self.label));
+        let asking = Asking { shared, key, several, ttl, metadata, terms: self.terms, started, label, series, parent };
         let patience = Patience::new(self.wait, self.retry, started);
         Ok((asking, patience))
     }

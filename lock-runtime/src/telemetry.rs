@@ -62,7 +62,7 @@ use crate::holder::Holder;
 use crate::keys::Listed;
 use crate::lease::LostCause;
 
-pub(crate) use self::figures::{Attempt, Holding};
+pub(crate) use self::figures::{Attempt, Figures, Series};
 
 /// The span of an acquisition.
 pub(crate) fn acquiring(lock: &'static str, key: &Listed<'_>) -> Span {
@@ -81,7 +81,7 @@ pub(crate) fn waiting(lock: &'static str, holder: Option<&Holder>) {
 
 /// The end of an acquisition. `waited` is asked for only if somebody listens: it takes a look at the clock.
 pub(crate) fn acquired<T>(
-    attempt: Attempt,
+    attempt: Attempt<'_>,
     lock: &'static str,
     waited: impl Fn() -> Duration,
     outcome: &Result<T, LockError>,
@@ -96,9 +96,9 @@ pub(crate) fn acquired<T>(
     }
 }
 
-/// A lock that was refused before the store was asked.
+/// A lock that was refused before the store was asked, maybe because there is no manager.
 pub(crate) fn refused(lock: &'static str, error: &LockError) {
-    Attempt::begin(lock).end(error.kind(), || Duration::ZERO);
+    Figures::default().of(lock).attempt().end(error.kind(), || Duration::ZERO);
     failed(lock, Duration::ZERO, error);
 }
 
@@ -109,8 +109,8 @@ fn failed(lock: &'static str, waited: Duration, error: &LockError) {
     warn!(name: "lock.failed", target: "lock_runtime", lock, ?waited, error, source, "lock not acquired");
 }
 
-pub(crate) fn lost(lock: &'static str, cause: LostCause) {
-    figures::lost(lock, cause);
+pub(crate) fn lost(series: &Series, lock: &'static str, cause: LostCause) {
+    series.lost(cause);
     warn!(name: "lock.lost", target: "lock_runtime", lock, %cause, "lock lost");
 }
 
@@ -136,8 +136,8 @@ impl Release {
     }
 }
 
-pub(crate) fn released(lock: &'static str, outcome: Release) {
-    figures::released(lock, outcome);
+pub(crate) fn released(series: &Series, lock: &'static str, outcome: Release) {
+    series.released(outcome);
     let in_order = !matches!(outcome, Release::Gone | Release::Unanswered);
     let outcome = outcome.name();
     if in_order {

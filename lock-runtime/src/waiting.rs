@@ -191,7 +191,7 @@ impl Asking {
         let taken = offer.accept(self.ttl, self.terms.fence, self.label);
         let Some(TakenOver { claim, until, at, chain, fence, place }) = taken else { return Ok(None) };
         let won = Won::from_holder(at, until, fence, chain);
-        let hold = Hold::new(self.shared.clone(), claim, self.terms, &won, &self.parent);
+        let hold = Hold::new(self, claim, &won);
         let guard = LockGuard::taken_over(hold, place, counted);
         if self.shared.is_closed() {
             return Err(self.unavailable(Shared::closed_error()));

@@ -20,6 +20,7 @@ struct Series {
     counters: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     gauges: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     histograms: Mutex<BTreeMap<String, Arc<Values>>>,
+    described: Mutex<BTreeMap<String, Option<Unit>>>,
 }
 
 #[derive(Default)]
@@ -38,9 +39,17 @@ fn of<T: Default>(series: &Mutex<BTreeMap<String, Arc<T>>>, key: &Key) -> Arc<T>
 }
 
 impl Recorder for Series {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.describe(&name, unit);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.describe(&name, unit);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.describe(&name, unit);
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(of(&self.counters, key))
@@ -56,6 +65,10 @@ impl Recorder for Series {
 }
 
 impl Series {
+    fn describe(&self, name: &KeyName, unit: Option<Unit>) {
+        self.described.lock().expect("no panic").insert(name.as_str().to_owned(), unit);
+    }
+
     /// Runs `test` while this counts what its thread does, on paused time.
     fn record(&self, test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
@@ -183,5 +196,37 @@ fn ten_thousand_keys_are_a_handful_of_series() {
     let documented = listed(documentation, "//! | `lock_");
     let counted = listed(source, "!(\"lock_");
     assert_eq!(documented, counted);
+    let described = series.described.lock().expect("no panic");
+    assert!(described.keys().eq(documented.iter().map(|name| format!("lock_{name}")).collect::<Vec<_>>().iter()));
+    assert!(described.iter().all(|(name, unit)| name.ends_with("_seconds") == (*unit == Some(Unit::Seconds))));
     assert_eq!(counted.len(), 8, "{counted:?}");
+}
+
+/// Promise: an exporter that is installed after the first lock counts from then on, and one that takes its place, too.
+///
+/// Turned red by: series that are kept for ever once they were found.
+#[test]
+fn an_exporter_that_comes_later_counts_from_then_on() {
+    let locks = LockManager::in_memory();
+    let lock = async || {
+        let guard = locks.lock("k").name("job").ttl(TTL).acquire().await.expect("free");
+        guard.release().await.expect("released");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(lock());
+    let [first, second] = [(); 2].map(|()| Series::default());
+    for (series, times) in [(&first, 1), (&second, 2), (&first, 1)] {
+        metrics::with_local_recorder(series, || {
+            for _ in 0..times {
+                runtime.block_on(lock());
+            }
+        });
+    }
+    for series in [&first, &second] {
+        series.assert_counted("lock_attempts_total{lock=job}", 2);
+        series.assert_counted("lock_acquisitions_total{lock=job,outcome=acquired}", 2);
+        series.assert_counted("lock_releases_total{lock=job,outcome=released}", 2);
+        series.assert_gauge("lock_held{lock=job}", 0.0);
+        series.assert_gauge("lock_waiting{lock=job}", 0.0);
+    }
 }
