@@ -9,6 +9,8 @@ mod chart;
 mod contender;
 mod figures;
 pub mod keys;
+#[cfg(feature = "observed")]
+mod observed;
 mod ours;
 mod peers;
 mod raw;
@@ -23,6 +25,8 @@ pub use alone::Counted;
 pub use chart::{Bar, Chart, Role};
 pub use contender::{Contender, Pair, TTL};
 pub use figures::{Spread, percentile};
+#[cfg(feature = "observed")]
+pub use observed::observe;
 pub use ours::{OursByAttribute, OursByBuilder};
 pub use peers::{AsyncRedisLock, Distkit, DistkitOnce, Rslock};
 pub use raw::{Raw, RawWithDelay};

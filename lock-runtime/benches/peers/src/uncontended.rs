@@ -29,7 +29,11 @@ pub struct Outcome {
 pub fn uncontended(effort: Effort) -> Outcome {
     let server = RedisServer::start();
     let mut outcome = Outcome {
-        report: Report { name: "uncontended", tables: Vec::new(), lines: Vec::new() },
+        report: Report {
+            name: if cfg!(feature = "observed") { "uncontended-observed" } else { "uncontended" },
+            tables: Vec::new(),
+            lines: Vec::new(),
+        },
         least_ratio_to_raw: f64::INFINITY,
     };
     // A lone task has one thread: with more, the figures show which thread woke which, and little else.
