@@ -311,11 +311,6 @@ run_tests() {
   fi
 }
 
-# By themselves: with metrics, every lock allocates more than the budget for a lock allows.
-test_metrics() {
-  cargo test -p lock-runtime --features metrics,test-util --test metrics
-}
-
 run_conformance_in_clusters() {
   if cargo nextest --version 2>/dev/null; then
     cargo nextest run -p lock-tests --config-file tests/nextest.toml --ignore-default-filter \
@@ -417,7 +412,6 @@ step "documentation" document
 step "packages" package
 step "examples in the documentation" cargo test --workspace --doc
 step "tests" run_tests
-step "tests of metrics" test_metrics
 step "tests on the older Redis" run_tests_on_older_redis
 if [[ $long_tests == yes ]]; then
   step "long tests" run_tests --run-ignored only

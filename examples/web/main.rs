@@ -14,6 +14,7 @@ mod buy;
 mod buyer;
 mod crowd;
 mod feed;
+mod metrics;
 mod page;
 mod sale;
 mod shop;
@@ -53,6 +54,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         println!("REDIS_URL is not set: locks are in memory, and reach no further than this process.");
         (LockManager::in_memory(), Stock::in_memory(), Feed::in_memory())
     };
+    let counted = metrics::count()?;
     let locked = env::var("LOCK").as_deref() != Ok("off");
     if !locked {
         println!("LOCK=off: the handlers run without their locks.");
@@ -66,12 +68,14 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     println!("  curl -X POST http://{address}/stock/coffee/buy     curl http://{address}/stock/coffee");
     println!("  curl -X POST http://{address}/orders/42/pay        curl http://{address}/orders/42");
     println!("  curl http://{address}/report");
+    println!("  curl http://{address}/metrics                      what is counted, for Prometheus");
 
     let sale = Arc::new(Sale::new(locks.clone(), stock, Arc::clone(&feed), &address.port().to_string()));
     tokio::spawn(page::look(Arc::clone(&sale)));
     let app = shop::router(locked)
         .with_state(Shop::new(locks.clone()))
-        .merge(crowd::router().merge(page::router()).with_state(sale));
+        .merge(crowd::router().merge(page::router()).with_state(sale))
+        .merge(metrics::router(counted));
     let ended = async move {
         interrupt().await;
         feed.close();

@@ -11,7 +11,8 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use futures_util::stream::{self, StreamExt};
-use serde_json::json;
+use lock_runtime::inventory;
+use serde_json::{Value, json};
 
 use crate::feed::{Message, now};
 use crate::sale::{Refusal, Sale};
@@ -35,7 +36,7 @@ pub(crate) fn router() -> Router<Arc<Sale>> {
 async fn events(State(sale): State<Arc<Sale>>) -> impl IntoResponse {
     let hello = json!({
         "now": now(), "instance": &*sale.instance, "pieces": PIECES,
-        "lock": sale.key(), "shared": matches!(sale.stock, Stock::Redis(_)),
+        "lock": sale.key(), "shared": matches!(sale.stock, Stock::Redis(_)), "functions": functions(),
     });
     let hello = Message { kind: "hello", data: hello.to_string().into() };
     let (history, live) = sale.feed.watch();
@@ -44,6 +45,17 @@ async fn events(State(sale): State<Arc<Sale>>) -> impl IntoResponse {
     let future = stream::unfold(live, async |mut live| Some((live.recv().await.ok().flatten()?, live)));
     let events = past.chain(future).map(|message| Event::default().event(message.kind).data(message.data));
     Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default())
+}
+
+/// Every function of this program that runs under a lock, as the source code has it.
+fn functions() -> Vec<Value> {
+    let listed = inventory().into_iter().map(|function| {
+        json!({
+            "function": function.function, "template": function.template, "arguments": function.arguments,
+            "place": format!("{}:{}", function.file, function.line),
+        })
+    });
+    listed.collect()
 }
 
 /// Tells the pages how things stand, for as long as there are any.
@@ -74,5 +86,13 @@ pub(crate) async fn look(sale: Arc<Sale>) {
 async fn standing(sale: &Sale) -> Result<String, Refusal> {
     let at = now();
     let left = sale.stock.read().await?;
-    Ok(json!({ "left": left, "at": at }).to_string())
+    // Asked of the store, so that it is true whoever has the lock: another instance, or another program.
+    let looked = now();
+    let lock = sale.locks.inspect(sale.key()).await?.map(|lock| {
+        json!({
+            "holder": lock.holder.metadata, "remaining": lock.remaining.map(|left| left.as_millis()),
+            "here": lock.waiting_here, "processes": lock.in_line,
+        })
+    });
+    Ok(json!({ "left": left, "at": at, "lock": lock, "looked": looked }).to_string())
 }

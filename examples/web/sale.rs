@@ -43,24 +43,24 @@ impl Sale {
 
     /// Begins a new sale if the last one is over.
     pub(crate) async fn open(&self) -> Result<(), Refusal> {
-        if self.stock.read().await? <= 0 { self.restock().await } else { Ok(()) }
+        if self.stock.read().await? <= 0 { restock(self).await } else { Ok(()) }
     }
+}
 
-    /// Under the buyers' own lock: not while the last ones are still inside, and once, whatever number of instances find
-    /// the shelf empty.
-    #[distributed_lock(
-        key = "sale:{self.item}",
-        ttl = "2s",
-        wait = "30s",
-        metadata = "instance {self.instance}, restocking",
-        manager = self.locks
-    )]
-    async fn restock(&self) -> Result<(), Refusal> {
-        if self.stock.read().await? <= 0 {
-            self.stock.fill().await?;
-        }
-        Ok(())
+/// Under the buyers' own lock: not while the last ones are still inside, and once, whatever number of instances find the shelf
+/// empty.
+#[distributed_lock(
+    key = "sale:{sale.item}",
+    ttl = "2s",
+    wait = "30s",
+    metadata = "instance {sale.instance}, restocking",
+    manager = sale.locks
+)]
+async fn restock(sale: &Sale) -> Result<(), Refusal> {
+    if sale.stock.read().await? <= 0 {
+        sale.stock.fill().await?;
     }
+    Ok(())
 }
 
 /// Why somebody does not get anything.

@@ -7,7 +7,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let buyers = new Map();
 /** What is known of the whole. */
 let hello = { instance: "", lock: "", pieces: 20, shared: false };
-let standing = { left: null, at: 0 };
+let standing = { left: null, at: 0, lock: null, looked: 0 };
 /** The server's clock minus ours. */
 let ahead = 0;
 /** The row that the readout is about. */
@@ -33,6 +33,7 @@ events.addEventListener("hello", ({ data }) => {
   chosen = null;
   $("pieces").textContent = hello.pieces;
   $("key").textContent = hello.lock;
+  list(hello.functions);
   say($("where"), `${hello.shared ? "Locks in Redis" : "Locks in memory"} · instance ${hello.instance}`);
   draw();
 });
@@ -58,8 +59,8 @@ events.addEventListener("buyer", ({ data }) => {
 });
 
 events.addEventListener("standing", ({ data }) => {
-  const { left, at } = JSON.parse(data);
-  standing = { left, at: at / 1000 };
+  const { left, at, lock, looked } = JSON.parse(data);
+  standing = { left, at: at / 1000, lock, looked: looked / 1000 };
   if ($("where").dataset.mood === "alarm") {
     say($("where"), `${hello.shared ? "Locks in Redis" : "Locks in memory"} · instance ${hello.instance}`);
   }
@@ -206,7 +207,7 @@ function picture() {
 
   timeline(all, begun, ended, together);
   if (all.length > 0) $("code").dataset.sale = all.at(-1).lock === null ? "unlocked" : "locked";
-  lock(all);
+  lock();
 }
 
 function timeline(all, begun, ended, together) {
@@ -260,14 +261,42 @@ function element(name, attributes) {
 
 // The lock.
 
-function lock(all) {
-  const there = all.filter((buyer) => buyer.lock !== null && exit(buyer) === null);
-  const holder = there.find((buyer) => buyer.entered !== null);
-  const left = holder ? Math.max(0, holder.entered + LEASE - now()) : 0;
-  say($("holder"), holder ? `buyer ${holder.number} of instance ${holder.instance}` : "nobody");
-  say($("ttl"), holder ? `${Math.round(left)} ms` : "–");
+/** What the store said of it when it was asked last; the time that is left goes on. */
+function lock() {
+  const { lock, looked } = standing;
+  const left = lock ? Math.max(0, lock.remaining - (now() - looked)) : 0;
+  say($("holder"), lock ? lock.holder ?? "another program" : "nobody");
+  say($("ttl"), lock ? `${Math.round(left)} ms` : "–");
   $("ttl-bar").value = left / LEASE;
-  say($("queue"), there.length - (holder ? 1 : 0));
+  say($("queue"), lock ? inLine(lock) : "nobody");
+}
+
+/** Calls of this instance, and where instances wait for each other, those. */
+function inLine({ here, processes }) {
+  if (here === 0 && !processes) return "nobody";
+  const calls = count(here, "call of this instance", "calls of this instance");
+  return processes ? `${calls}; ${count(processes, "instance", "instances")} at the store` : calls;
+}
+
+// The functions.
+
+function list(functions) {
+  const text = (tag, name, words) => {
+    const made = document.createElement(tag);
+    made.className = name;
+    made.textContent = words;
+    return made;
+  };
+  $("functions").replaceChildren(...functions.map(({ function: name, template, arguments: written, place }) => {
+    const item = document.createElement("li");
+    item.append(text("code", "template", template || "(an expression)"), text("span", "name", `${name}, ${place}`));
+    item.append(text("code", "written", written));
+    const same = functions.filter((other) => other.template === template && other.place !== place && template !== "");
+    if (same.length > 0) {
+      item.append(text("span", "same", `The same keys as ${same.map((other) => other.function).join(", ")}: they exclude each other.`));
+    }
+    return item;
+  }));
 }
 
 // What the reader does.

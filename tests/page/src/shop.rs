@@ -40,6 +40,12 @@ impl Shop {
         }
     }
 
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Where the page is.
     #[must_use]
     pub fn url(&self) -> String {
