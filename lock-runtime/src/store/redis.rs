@@ -31,6 +31,7 @@ mod slot;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+mod transaction;
 
 use std::fmt;
 use std::future::Future;
@@ -39,7 +40,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, RedisWrite, ToRedisArgs, Value};
+use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, Value};
 
 pub use self::address::Credentials;
 #[cfg(feature = "redlock")]
@@ -54,6 +55,7 @@ use self::reply::Fault;
 use self::script::Script;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
+use self::transaction::Instead;
 use super::waiter::{LINE, Waiter};
 use super::{Attempt, Claim, Done, Extension, Reading, RenewFuture, Renewal, Store, StoreFuture, join_all, millis};
 use crate::clock::{Moment, boottime};
@@ -97,19 +99,30 @@ impl RedisStore {
         checkup::identify(&*self.nodes.any().link().await?).await
     }
 
-    /// Runs a script that may be run twice, and does so when the connection turns out to be dead: an idle one may have been
-    /// closed without anybody noticing. The number it answers, and the error of the first time, if there was one.
+    fn is_without_scripts(&self) -> bool {
+        self.nodes.any().without_scripts
+    }
+
+    /// Runs a script that may be run twice, or what is done `instead` where there are none, and does so when the connection turns
+    /// out to be dead: an idle one may have been closed without anybody noticing. The number it answers, and the error of the first
+    /// time, if there was one.
     async fn number(
         &self,
         claim: &Claim,
         script: &Script,
         command: impl Fn(&mut Cmd),
+        instead: Instead,
     ) -> Result<(i64, Option<StoreError>), StoreError> {
         let mut before = None;
         let mut route = self.nodes.route(&claim.keys[0]);
         loop {
             let link = route.link().await?;
-            let fault = match reply::number(link.run(script, &command).await, link.server()) {
+            let answer = if link.is_without_scripts() {
+                Box::pin(instead.run(&link, claim)).await
+            } else {
+                link.run(script, &command).await
+            };
+            let fault = match reply::number(answer, link.server()) {
                 Ok(number) => return Ok((number, before)),
                 Err(fault) => fault,
             };
@@ -124,18 +137,22 @@ impl RedisStore {
     }
 
     /// Tries to take a claim on `link`, with a plain `SET` first where there is one key and no fencing token to be had.
-    async fn take(link: &Link, claim: &Claim) -> Result<Attempt, Fault> {
+    async fn take(link: &Arc<Link>, claim: &Claim) -> Result<Attempt, Fault> {
         // Once, before the first request: the script may find that an answer which was lost had already made it ours.
         let sent = boottime();
-        if let ([key], None, []) = (&*claim.keys, &claim.fence, &*claim.replaces) {
+        let is_plain = claim.replaces.is_empty() || link.is_without_scripts();
+        if let ([key], None, true) = (&*claim.keys, &claim.fence, is_plain) {
             let mut command = link::command("SET", 0);
             command.arg(key.as_str()).arg(ValueOf(claim)).arg("NX").arg("PX").arg(claim.ttl_millis());
             match link.ask(&command).await? {
                 Value::Okay => return Ok(Attempt::acquired(sent)),
-                Value::Nil if !claim.asks_who => return Ok(Attempt::busy(None, None)),
+                Value::Nil if !claim.asks_who && claim.replaces.is_empty() => return Ok(Attempt::busy(None, None)),
                 Value::Nil => {}
                 _ => return Err(link.unknown_answer()),
             }
+        }
+        if link.is_without_scripts() {
+            return Box::pin(transaction::contend(link, claim, sent)).await;
         }
         // Boxed: a lock is mostly free, and the state of this would be part of every acquisition's.
         let answer = Box::pin(link.run(&script::CONTEND, |command| write_contender(command, claim)));
@@ -181,7 +198,7 @@ impl Store for RedisStore {
     }
 
     fn fences(&self) -> bool {
-        true
+        !self.is_without_scripts()
     }
 
     fn acquire<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Attempt> {
@@ -236,11 +253,13 @@ impl Store for RedisStore {
                 Extension::AtLeast => "at least",
                 Extension::Exactly => "exactly",
             };
-            let answer = self.number(claim, &script::EXTEND, |command| {
+            let command = |command: &mut Cmd| {
                 write_keys(command, claim);
                 command.arg(millis(ttl)).arg(how);
-            });
-            match (answer.await?, extension) {
+            };
+            let instead = Instead::Extend { ttl, exactly: extension == Extension::Exactly };
+            let answer = self.number(claim, &script::EXTEND, command, instead).await?;
+            match (answer, extension) {
                 // The first request may still be carried out, and cut short what was believed since.
                 ((1, Some(error)), Extension::Exactly) => Err(error),
                 ((answer, _), _) => Ok(answer == 1),
@@ -254,7 +273,8 @@ impl Store for RedisStore {
 
     fn remaining<'a>(&'a self, claim: &'a Claim) -> StoreFuture<'a, Option<Duration>> {
         Box::pin(async move {
-            let (left, _) = self.number(claim, &script::REMAINING, |command| write_keys(command, claim)).await?;
+            let command = |command: &mut Cmd| write_keys(command, claim);
+            let (left, _) = self.number(claim, &script::REMAINING, command, Instead::Remaining).await?;
             Ok(u64::try_from(left).ok().map(Duration::from_millis))
         })
     }
@@ -301,7 +321,7 @@ impl Store for RedisStore {
 
     fn keeps_line(&self) -> bool {
         // What a grant has written is not waited for.
-        self.replicas.is_none() && self.nodes.any().learned.has_lines()
+        self.replicas.is_none() && !self.is_without_scripts() && self.nodes.any().learned.has_lines()
     }
 
     fn waiter(&self, claim: Claim) -> Option<Box<dyn Waiter>> {
@@ -325,6 +345,9 @@ impl Store for RedisStore {
     }
 
     fn flaw(&self, keys: &[LockKey]) -> Option<String> {
+        if self.is_without_scripts() && keys.len() > 1 {
+            return Some(transaction::ONE_KEY.to_owned());
+        }
         self.nodes.flaw(keys)
     }
 
@@ -338,7 +361,7 @@ impl Store for RedisStore {
             };
             // May be carried out twice, or late: it never lowers the counter.
             let lift = |command: &mut Cmd| write_lift(command, claim, Some(counter), fence);
-            match self.number(claim, &script::LIFT, lift).await?.0 {
+            match self.number(claim, &script::LIFT, lift, Instead::Nothing).await?.0 {
                 3 => Err(Fault::unusable_counter(counter, self.nodes.any().server()).into_error()),
                 answer => Ok(answer == 1),
             }
@@ -374,7 +397,7 @@ impl Drop for Armed<'_> {
 }
 
 /// How long the answer to a release is waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     /// As long as an operation may take.
     InTime,
@@ -386,6 +409,22 @@ enum How {
 }
 
 impl How {
+    async fn ask(self, link: &Link, command: &Cmd) -> Result<Value, Fault> {
+        match self {
+            Self::InTime => link.ask(command).await,
+            Self::Patiently | Self::Behind => link.ask_patiently(command).await,
+        }
+    }
+
+    /// The answers to what is sent together, or the first error among them.
+    async fn ask_together(self, link: &Link, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
+        let answers = match self {
+            Self::InTime => link.ask_each(commands).await?,
+            Self::Patiently | Self::Behind => link.ask_each_patiently(commands).await?,
+        };
+        answers.into_iter().collect()
+    }
+
     async fn run(self, link: &Link, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
         match self {
             Self::InTime => link.run(script, command).await,
@@ -397,7 +436,10 @@ impl How {
 
 /// Gives `claim` back: compare, and hand over to the first in line, or delete; while the keys are to be kept, compare and
 /// replace. `entries` leave the line. `false`: not ours, and nothing was deleted that was not.
-async fn give_back(link: &Link, claim: &Claim, entries: &[String], how: How) -> Result<bool, Fault> {
+async fn give_back(link: &Arc<Link>, claim: &Claim, entries: &[String], how: How) -> Result<bool, Fault> {
+    if link.is_without_scripts() {
+        return Box::pin(transaction::give_back(link, claim, how)).await;
+    }
     let kept = millis(claim.kept_for(boottime()));
     if kept > 0 {
         let command = |command: &mut Cmd| {

@@ -109,7 +109,7 @@ enum Role {
 impl Settling {
     async fn settle(mut self, link: Option<Arc<Link>>) {
         let Some(claim) = self.case.claim() else { return };
-        match settle(&self.nodes, link.as_deref(), &claim, &self.case).await {
+        match settle(&self.nodes, link.as_ref(), &claim, &self.case).await {
             Some(true) => drop(self.case.close()),
             // Another runtime could do no better.
             Some(false) if matches!(self.role, Role::First) => self.role = Role::Last,
@@ -146,7 +146,7 @@ impl Drop for Settling {
 
 /// Deletes `claim`'s keys where they are still ours, until the outcome is certain. `false`: it is not, and will not be. `None`:
 /// this runtime has no timers, or no I/O.
-async fn settle(nodes: &Arc<Nodes>, link: Option<&Link>, claim: &Claim, case: &Case) -> Option<bool> {
+async fn settle(nodes: &Arc<Nodes>, link: Option<&Arc<Link>>, claim: &Claim, case: &Case) -> Option<bool> {
     let Case { known: at_first, ref entries, .. } = *case;
     let mut known = at_first;
     let end = boottime().plus(claim.ttl);

@@ -7,7 +7,7 @@ use redis::Value;
 use super::link::Link;
 use super::nodes::Nodes;
 use super::reply::Fault;
-use super::script;
+use super::{script, transaction};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::LockKey;
 use crate::store::Reading;
@@ -39,6 +39,9 @@ pub(super) async fn inspect(nodes: &Nodes, key: &LockKey) -> Result<Option<Readi
 }
 
 async fn ask(link: &Link, key: &LockKey, with_line: bool) -> Result<Option<Reading>, Fault> {
+    if link.is_without_scripts() {
+        return Box::pin(transaction::inspect(link, key)).await;
+    }
     let answer = link.run(&script::INSPECT, |command| {
         command.arg(1 + usize::from(with_line)).arg(key.as_str());
         if with_line {

@@ -21,6 +21,8 @@ pub(super) struct Learned {
     no_lines: AtomicBool,
     /// We may not even give a lock to those who wait in line.
     no_line_keys: AtomicBool,
+    /// There is no command that compares and deletes.
+    no_delete_if_equal: AtomicBool,
     /// Somebody was told that we poll.
     told: AtomicBool,
 }
@@ -32,6 +34,15 @@ impl Learned {
 
     pub(super) fn plain_scripts_only(&self) {
         self.plain_scripts.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there may be a command that compares and deletes.
+    pub(super) fn deletes_if_equal(&self) -> bool {
+        !self.no_delete_if_equal.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deletes_never_if_equal(&self) {
+        self.no_delete_if_equal.store(true, Ordering::Relaxed);
     }
 
     /// In what to greet it.

@@ -10,12 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 
-use super::Naming;
 use super::learned::Learned;
 use super::notes::{Notes, Wire};
 use super::pool::Pool;
@@ -23,6 +22,7 @@ use super::pulse::{Beating, Pulse};
 use super::reply::{self, Fault};
 use super::script::{Dialect, Script};
 use super::sentinel::Looks;
+use super::{How, Naming};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::keeper::{Background, Errand};
 use crate::key::LockKey;
@@ -49,6 +49,10 @@ pub(super) struct Link {
     is_pushed_to: bool,
     /// Whether the server is the master still, where sentinels know that.
     looks: Option<Arc<Looks>>,
+    /// Nobody may run scripts there,
+    without_scripts: bool,
+    /// and transactions take turns.
+    turns: tokio::sync::Mutex<()>,
     /// Set when the server has confirmed that it does.
     listens: OnceCell<()>,
     /// The server is a node of a cluster.
@@ -101,6 +105,8 @@ impl Link {
             channel,
             is_pushed_to,
             looks,
+            without_scripts: pool.without_scripts,
+            turns: tokio::sync::Mutex::default(),
             listens: OnceCell::new(),
             in_cluster: pool.is_of_cluster(),
             #[cfg(feature = "cluster")]
@@ -297,6 +303,50 @@ impl Link {
         answer.await.unwrap_or_else(|_| Err(self.silence(within)))
     }
 
+    /// Whether what scripts do is to be done by transactions.
+    pub(super) fn is_without_scripts(&self) -> bool {
+        self.without_scripts
+    }
+
+    /// The right to begin a transaction: one at a time.
+    pub(super) async fn turn(&self, how: How) -> Result<tokio::sync::MutexGuard<'_, ()>, Fault> {
+        let turn = self.turns.lock();
+        if how != How::InTime {
+            return Ok(turn.await);
+        }
+        let turn = timer::timeout(self.timeout, turn).map_err(Fault::Silent)?;
+        // Nothing is wrong with the connection: too much is asked of it.
+        turn.await.map_err(|_| {
+            let text = format!("redis at {} has had transactions before this one for {:?}", self.server, self.timeout);
+            Fault::Silent(StoreError::new(StoreErrorKind::Timeout, text))
+        })
+    }
+
+    /// Whether the server may have a command that compares and deletes.
+    pub(super) fn deletes_if_equal(&self) -> bool {
+        self.learned.deletes_if_equal()
+    }
+
+    /// It has not, or not for us.
+    pub(super) fn deletes_never_if_equal(&self) {
+        self.learned.deletes_never_if_equal();
+    }
+
+    /// Sends commands together and waits for their answers, for as long as an operation may take.
+    pub(super) async fn ask_each(&self, commands: &Pipeline) -> Result<Vec<Result<Value, Fault>>, Fault> {
+        let answers = timer::timeout(self.timeout, self.ask_each_patiently(commands)).map_err(Fault::Silent)?;
+        answers.await.unwrap_or_else(|_| Err(self.silence(self.timeout)))
+    }
+
+    /// As [`ask_each`](Self::ask_each), until the connection breaks.
+    pub(super) async fn ask_each_patiently(&self, commands: &Pipeline) -> Result<Vec<Result<Value, Fault>>, Fault> {
+        let mut connection = self.connection.clone();
+        let _asking = self.pulse.ask();
+        let answers = connection.send_packed_commands(commands, 0, commands.len()).await;
+        let answers = answers.map_err(|error| self.fault(&error))?;
+        Ok(answers.into_iter().map(|answer| answer.extract_error().map_err(|error| self.fault(&error))).collect())
+    }
+
     /// Runs a script: by its hash, and by its text where the server has forgotten it or is too old for its flags.
     pub(super) async fn run(&self, script: &Script, command: impl Fn(&mut Cmd)) -> Result<Value, Fault> {
         let answer = pin!(self.run_patiently(script, command));
@@ -405,6 +455,8 @@ impl Link {
             channel: self.channel.clone(),
             is_pushed_to: self.is_pushed_to,
             looks: self.looks.clone(),
+            without_scripts: self.without_scripts,
+            turns: tokio::sync::Mutex::default(),
             listens: OnceCell::new(),
             in_cluster: self.in_cluster,
             channels: Mutex::default(),

@@ -26,12 +26,15 @@ use crate::timer;
 pub(super) struct Settings {
     pub(super) address: Address,
     pub(super) timeouts: Timeouts,
+    /// Nobody may run scripts there.
+    pub(super) without_scripts: bool,
 }
 
 impl Settings {
     /// A second for everything.
     pub(super) fn new(address: Address) -> Self {
-        Self { address, timeouts: Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) } }
+        let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
+        Self { address, timeouts, without_scripts: false }
     }
 }
 
@@ -48,6 +51,7 @@ pub(super) struct Timeouts {
 pub(super) struct Pool {
     pub(super) address: Address,
     pub(super) timeouts: Timeouts,
+    pub(super) without_scripts: bool,
     /// Of a few runtimes, mostly of one.
     slots: Mutex<Vec<(Id, Arc<Slot>)>>,
     /// Where clean-ups run that have no runtime.
@@ -102,6 +106,7 @@ impl Pool {
         Self {
             address: settings.address,
             timeouts: settings.timeouts,
+            without_scripts: settings.without_scripts,
             slots: Mutex::default(),
             background: Arc::default(),
             caller: None,
@@ -129,7 +134,7 @@ impl Pool {
 
     /// What a pool of the same server would be made of.
     pub(super) fn settings(&self) -> Settings {
-        Settings { address: self.address.clone(), timeouts: self.timeouts }
+        Settings { address: self.address.clone(), timeouts: self.timeouts, without_scripts: self.without_scripts }
     }
 
     /// The first manager that is built on the store lends its keeper. (Another one's would do as well.)

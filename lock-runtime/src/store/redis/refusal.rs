@@ -52,7 +52,7 @@ pub(super) struct Refusal {
 /// The first row that fits counts. `NOSCRIPT` is not refused but followed by the script's text; here it stands for servers
 /// that say so even then. `COUNTER` is what our own script says.
 #[rustfmt::skip]
-static TABLE: [Refusal; 27] = {
+static TABLE: [Refusal; 32] = {
     use {Acquire::{Foreign, Refuse, Retry, Unheard}, Release::{NotHeld, Orphan}, Renew::{Lost, Unknown}};
     const AGAIN: Release = Release::Retry;
     [
@@ -76,7 +76,13 @@ static TABLE: [Refusal; 27] = {
         // About keys in the words of servers from 7.2 on and of older ones, which have others again inside of a script.
         row("NOPERM",       "No permissions to access",      Refuse,  Unknown, Orphan,  A_KEY),
         row("NOPERM",       "no permissions to access",      Refuse,  Unknown, Orphan,  A_KEY),
+        row("NOPERM",       "the 'eval'",                    Refuse,  Unknown, Orphan,  NO_SCRIPTS),
+        row("NOPERM",       "the 'evalsha'",                 Refuse,  Unknown, Orphan,  NO_SCRIPTS),
         row("NOPERM",       "",                              Refuse,  Unknown, Orphan,  "the user lacks the permission for a command that locks need"),
+        // In the quotes of 6.2, and of servers from 7.0 on.
+        row("ERR",          "unknown command `EVALSHA`",     Refuse,  Unknown, Orphan,  NO_SCRIPTS),
+        row("ERR",          "unknown command 'EVALSHA'",     Refuse,  Unknown, Orphan,  NO_SCRIPTS),
+        row("ERR",          "unknown command 'EVAL'",        Refuse,  Unknown, Orphan,  NO_SCRIPTS),
         row("ERR",          "script can't run this command", Refuse,  Unknown, Orphan,  "the user lacks the permission for a command inside a script"),
         row("ERR",          "script can't access",           Refuse,  Unknown, Orphan,  A_KEY),
         // Inside of a script, from 7.2 on.
@@ -90,6 +96,7 @@ static TABLE: [Refusal; 27] = {
 };
 
 const ANOTHER_NODE: &str = "it is a node of a cluster; this store is for one node";
+const NO_SCRIPTS: &str = "it runs no scripts for the user: permit EVAL and EVALSHA, or use `RedisStore::without_scripts`, which does without";
 const A_KEY: &str = "the user lacks the permission for the key";
 
 const fn row(

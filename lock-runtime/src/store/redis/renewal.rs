@@ -1,5 +1,6 @@
 //! Renewals: many claims in one request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -7,8 +8,10 @@ use redis::{Cmd, Value};
 use super::link::Link;
 use super::nodes::Nodes;
 use super::reply::{self, Fault};
+use super::transaction::Instead;
 use super::{Renewal, ValueOf, join_all, millis, script, write_keys};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::timer;
 
 /// The least time that dialling has, which takes more than one round trip.
 const DIALLING: Duration = Duration::from_millis(250);
@@ -42,6 +45,10 @@ async fn in_one_place(nodes: &Nodes, renewals: &[Renewal<'_>], within: Duration)
             Ok(link) => link,
             Err(error) => return renewals.iter().map(|_| Err(error.clone())).collect(),
         };
+        if link.is_without_scripts() {
+            // One after the other, whatever is done here: boxed, and rare.
+            return join_all(renewals.iter().map(|renewal| Box::pin(by_transaction(&link, renewal, within)))).await;
+        }
         let fault = match together(&link, renewals, within).await {
             Ok(answers) => return answers.into_iter().map(Ok).collect(),
             Err(fault) => fault,
@@ -83,6 +90,15 @@ async fn together(link: &Link, renewals: &[Renewal<'_>], within: Duration) -> Re
         _ => Err(link.unknown_answer()),
     };
     answers.iter().map(is_ours).collect()
+}
+
+async fn by_transaction(link: &Arc<Link>, renewal: &Renewal<'_>, within: Duration) -> Result<bool, StoreError> {
+    let extend = Instead::Extend { ttl: renewal.ttl, exactly: false };
+    let Ok(answer) = timer::timeout(within, extend.run(link, renewal.claim))?.await else {
+        let text = format!("redis at {} did not carry out a transaction within {within:?}", link.server());
+        return Err(StoreError::new(StoreErrorKind::Timeout, text));
+    };
+    Ok(reply::number(answer, link.server()).map_err(Fault::into_error)? == 1)
 }
 
 async fn alone(nodes: &Nodes, renewal: &Renewal<'_>, within: Duration) -> Result<bool, Fault> {

@@ -165,6 +165,48 @@ impl RedisStore {
         Ok(self)
     }
 
+    /// Does without scripts, for servers whose operators forbid them (`-@scripting`, or `rename-command EVAL ""`).
+    ///
+    /// A lock is taken by `SET NX PX` as it always is. Comparing and deleting, and comparing and extending, are transactions then,
+    /// or `DELIFEQ`, where the server has that (Valkey, from 9.0 on): what holds of a lock and its lease holds as before, and
+    /// locks exclude those of stores with scripts, and the other way round. What a transaction cannot do is refused, and not
+    /// done in a weaker way:
+    ///
+    /// - [fencing tokens](crate::guide::fencing), and [several keys](crate::LockManager::lock_many) at once, are
+    ///   [`LockError::Invalid`](crate::LockError::Invalid);
+    /// - there is no line between processes: whoever waits asks every now and then. Those who stand in the line of a store with
+    ///   scripts are not called when a lock is given back from here, and find it free within a second;
+    /// - a clean-up behind a request whose answer was lost takes two messages, and the second depends on the answer to the
+    ///   first: a server that was stopped, and comes back when this process is gone, may keep such a lock until its TTL is over.
+    ///
+    /// It costs a round trip more for each lock that is given back or extended, one after the other on each connection: some
+    /// thousands a second, and not some ten thousands.
+    ///
+    /// The user needs `+ping +set +getex +pttl +del +pexpire +watch +multi +exec`, and may use `+delifeq`. The server is Redis from
+    /// 6.2 on, or Valkey.
+    ///
+    /// ```
+    /// use lock_runtime::LockManager;
+    /// use lock_runtime::store::redis::RedisStore;
+    ///
+    /// # fn main() -> Result<(), lock_runtime::SetupError> {
+    /// let store = RedisStore::open("redis://127.0.0.1/")?.without_scripts()?;
+    /// let locks = LockManager::builder(store).build();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Address`] in a cluster, where a watch does not follow a slot to another node.
+    pub fn without_scripts(self) -> Result<Self, SetupError> {
+        if self.nodes.is_cluster() {
+            let reason = "in a cluster, locks take scripts: a watch does not follow a slot to another node";
+            return Err(SetupError::Address { reason: reason.into() });
+        }
+        Ok(self.with(|settings| settings.without_scripts = true))
+    }
+
     /// How long one operation may take before it counts as unanswered; 1 s unless told.
     #[must_use]
     pub fn operation_timeout(self, timeout: Duration) -> Self {
