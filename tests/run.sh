@@ -339,7 +339,7 @@ run_tests_on_older_redis() {
 not_on_older_redis='(binary(cluster) and test(/^lines::/)) + test(row_38_a_request_that_is_sent_twice)'
 
 on_every_server='binary(cluster) + binary(conformance) + binary(faults) + binary(fencing) + binary(handoff) + binary(permissions) +
-  binary(polling) + binary(polling_users) + binary(redlock) + binary(several_keys) + binary(wire)'
+  binary(polling) + binary(polling_users) + binary(redlock) + binary(scriptless) + binary(several_keys) + binary(wire)'
 
 # One line of the table for each server, also where tests fail.
 run_tests_on_every_server() {

@@ -78,7 +78,7 @@ static TABLE: [Refusal; 32] = {
         row("NOPERM",       "no permissions to access",      Refuse,  Unknown, Orphan,  A_KEY),
         row("NOPERM",       "the 'eval'",                    Refuse,  Unknown, Orphan,  NO_SCRIPTS),
         row("NOPERM",       "the 'evalsha'",                 Refuse,  Unknown, Orphan,  NO_SCRIPTS),
-        row("NOPERM",       "",                              Refuse,  Unknown, Orphan,  "the user lacks the permission for a command that locks need"),
+        row("NOPERM",       "",                              Refuse,  Unknown, Orphan,  A_COMMAND),
         // In the quotes of 6.2, and of servers from 7.0 on.
         row("ERR",          "unknown command `EVALSHA`",     Refuse,  Unknown, Orphan,  NO_SCRIPTS),
         row("ERR",          "unknown command 'EVALSHA'",     Refuse,  Unknown, Orphan,  NO_SCRIPTS),
@@ -97,6 +97,7 @@ static TABLE: [Refusal; 32] = {
 
 const ANOTHER_NODE: &str = "it is a node of a cluster; this store is for one node";
 const NO_SCRIPTS: &str = "it runs no scripts for the user: permit EVAL and EVALSHA, or use `RedisStore::without_scripts`, which does without";
+const A_COMMAND: &str = "the user lacks the permission for a command that locks need";
 const A_KEY: &str = "the user lacks the permission for the key";
 
 const fn row(
@@ -128,8 +129,14 @@ impl Refusal {
 }
 
 /// The code of an error, and the rest of it. Servers before 7.0 wrap what was said inside of a script:
-/// `ERR Error running script (call to f_0a1b…): @user_script:7: @user_script: 7: -OOM command not allowed…`
+/// `ERR Error running script (call to f_0a1b…): @user_script:7: @user_script: 7: -OOM command not allowed…`. And all wrap why they
+/// refuse the end of a transaction: `EXECABORT Transaction discarded because of: OOM command not allowed…`
 pub(super) fn unwrapped<'a>(code: &'a str, detail: &'a str) -> (&'a str, &'a str) {
+    if code == "EXECABORT"
+        && let Some((_, why)) = detail.split_once("because of: ")
+    {
+        return why.split_once(' ').unwrap_or((why, ""));
+    }
     let line = |text: &'a str| text.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(": ");
     let inner =
         if code == "@user_script:" { detail } else { detail.rsplit("@user_script:").next().unwrap_or_default() };
@@ -176,6 +183,9 @@ mod tests {
             ("NOAUTH", "Authentication required.", for_good),
             ("WRONGPASS", "invalid username-password pair or user is disabled.", for_good),
             ("NOPERM", "this user has no permissions to run the 'get' command", for_good),
+            ("NOPERM", "this user has no permissions to run the 'evalsha' command", for_good),
+            ("ERR", "unknown command `EVALSHA`, with args beginning with: `0a1b`", for_good),
+            ("ERR", "unknown command 'EVAL', with args beginning with: 'return 1'", for_good),
             ("NOPERM", "User bob has no permissions to run the 'get' command", for_good),
             ("NOPERM", "this user has no permissions to access one of the keys used as arguments", for_good),
             ("NOPERM", "No permissions to access a key", for_good),
@@ -227,6 +237,7 @@ mod tests {
             ("ERR", format!("{call}@user_script: 1: {cannot}"), ("ERR", cannot)),
             ("@user_script:", format!("1: -READONLY {READONLY}"), ("READONLY", READONLY)),
             ("@user_script:", format!("1: {cannot}"), ("ERR", cannot)),
+            ("EXECABORT", format!("Transaction discarded because of: OOM {OOM}"), ("OOM", OOM)),
         ] {
             assert_eq!(unwrapped(code, &detail), expected);
         }

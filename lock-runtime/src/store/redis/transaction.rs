@@ -203,10 +203,11 @@ async fn transact(link: &Link, how: How, key: &LockKey, value: &str, step: &Step
     let _turn = link.turn(how).await?;
     for _ in 0..TRIES {
         let mut watched = pipe();
-        watched.cmd("WATCH").arg(key.as_str()).cmd("GETEX").arg(key.as_str()).cmd("PTTL").arg(key.as_str());
+        // The time before the value: if that is ours, it was when the time was read.
+        watched.cmd("WATCH").arg(key.as_str()).cmd("PTTL").arg(key.as_str()).cmd("GETEX").arg(key.as_str());
         let left = match answers(link, how, &watched).await {
-            Ok([Value::Okay, Value::BulkString(found), Value::Int(left)]) if found == value.as_bytes() => left,
-            Ok([Value::Okay, Value::BulkString(_) | Value::Nil, Value::Int(_)]) => return Ok(false),
+            Ok([Value::Okay, Value::Int(left), Value::BulkString(found)]) if found == value.as_bytes() => left,
+            Ok([Value::Okay, Value::Int(_), Value::BulkString(_) | Value::Nil]) => return Ok(false),
             Ok(_) => return Err(link.unknown_answer()),
             Err(fault) if fault.is_not_ours() => return Ok(false),
             Err(fault) => return Err(fault),
