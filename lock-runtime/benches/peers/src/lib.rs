@@ -18,6 +18,7 @@ mod redlock;
 pub mod renewed;
 mod report;
 mod rounds;
+mod scriptless;
 mod uncontended;
 mod waiting;
 
@@ -33,5 +34,6 @@ pub use raw::{Raw, RawWithDelay};
 pub use redlock::redlock;
 pub use report::{Line, Report, Table};
 pub use rounds::{Effort, Entrant, Rounds};
+pub use scriptless::scriptless;
 pub use uncontended::{Outcome, uncontended};
 pub use waiting::{Patience, Waiting, serve, waiting};
