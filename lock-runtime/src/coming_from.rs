@@ -48,21 +48,25 @@
 //! Looked at on 23 November 2026, in copies of the repositories and pages named here, which may be older. A commit is given where the
 //! copy had one. What is not said of a library was not found.
 //!
-//! - bsm/redislock 0.10.0: [repository](https://github.com/bsm/redislock), [reference](https://pkg.go.dev/github.com/bsm/redislock), and
-//!   [what is new in 0.10.0](https://gitlab.com/gitlab-org/container-registry/-/merge_requests/2912).
-//! - redsync 4.17: [repository](https://github.com/go-redsync/redsync), its
+//! - bsm/redislock 0.10.0, since 2020 at the latest: [repository](https://github.com/bsm/redislock),
+//!   [reference](https://pkg.go.dev/github.com/bsm/redislock), and
+//!   [what is new in 0.10.0](https://gitlab.com/gitlab-org/container-registry/-/merge_requests/2912). Its scripts were run on Redis 7.0.15.
+//! - redsync 4.17, since 2020 at the latest: [repository](https://github.com/go-redsync/redsync), its
 //!   [`redsync.go`](https://gitcode.com/gh_mirrors/re/redsync/blob/master/redsync.go) with the options and their defaults, and
 //!   [#149](https://github.com/go-redsync/redsync/pull/149) for `WithSetNXOnExtend`.
-//! - Redisson, 4.4.0 the newest release seen:
+//! - Redisson, since 2013, 4.4.0 the newest release seen:
 //!   [locks](https://redisson.pro/docs/data-and-services/locks-and-synchronizers/), and in the
-//!   [repository](https://github.com/redisson/redisson) `docs/configuration.md` (3a3e2bd), `docs/observability.md` (05b91d2),
-//!   `RedissonLock.java` (4339c99) and `RedissonLockExpirationRenewalTest.java` (0b3143d).
+//!   [repository](https://github.com/redisson/redisson) `docs/data-and-services/locks-and-synchronizers.md` (391ea39),
+//!   `docs/configuration.md` (3a3e2bd), `docs/observability.md` (05b91d2), `RedissonLock.java` (4339c99) and
+//!   `RedissonLockExpirationRenewalTest.java` (0b3143d). Its script was run on a string, and answers `WRONGTYPE`.
 //! - ShedLock 7.10.0: [README](https://github.com/lukas-krecan/ShedLock/blob/master/README.md) (00bc847),
-//!   [release notes](https://github.com/lukas-krecan/ShedLock/blob/master/RELEASES.md), `InternalRedisLockProvider.java` (6b4bf7a) and `LettuceLockProvider.java` (0ee0cfc).
-//! - lock4j 2.2: [README](https://github.com/baomidou/lock4j) (edf6242), `Lock4j.java`, `LockTemplate.java`, `LockInterceptor.java`,
-//!   `Lock4jProperties.java`, `RedisTemplateLockExecutor.java` and `RedissonLockExecutor.java` (17f3e97).
-//! - klock 1.5: [README](https://github.com/kekingcn/spring-boot-klock-starter), `Klock.java` and `LockTimeoutStrategy.java` (26efb98),
-//!   `LockInfoProvider.java` (275420b) and `KlockAspectHandler.java` (1f00d7b).
+//!   [release notes](https://github.com/lukas-krecan/ShedLock/blob/master/RELEASES.md) (0030143),
+//!   `InternalRedisLockProvider.java` (6b4bf7a) and `LettuceLockProvider.java` (0ee0cfc).
+//! - lock4j 2.2, since 2018: [README](https://github.com/baomidou/lock4j) (edf6242), `Lock4j.java`, `LockTemplate.java`,
+//!   `LockInterceptor.java`, `Lock4jProperties.java`, `RedisTemplateLockExecutor.java` and `RedissonLockExecutor.java` (17f3e97).
+//! - klock 1.5, since 2017: [README](https://github.com/kekingcn/spring-boot-klock-starter), `Klock.java` and
+//!   `LockTimeoutStrategy.java` (26efb98), `LockInfoProvider.java` (275420b), `BusinessKeyProvider.java` (86e347c) and
+//!   `KlockAspectHandler.java` (1f00d7b).
 //! - rslock 0.10.0: its [source](https://docs.rs/crate/rslock/0.10.0/source/src/lock.rs) and README.
 //! - redis-py 8.1.0: [`redis/lock.py`](https://github.com/redis/redis-py/blob/master/redis/lock.py) of the wheel, and
 //!   [its reference](https://redis.readthedocs.io/en/latest/lock.html).
