@@ -4,7 +4,6 @@ mod acquiring;
 mod attribute;
 mod body;
 mod clock;
-pub mod coming_from;
 mod error;
 mod fencing;
 mod guard;

@@ -37,9 +37,9 @@
 //! | `lockWatchdogBatchSize` | 100 | | renewals leave in batches; nothing to set |
 //! | a failed renewal | logged | [`lost`](crate::LockGuard::lost), [`LockError::Lost`](crate::LockError::Lost) | repeated until the lease is over; then the body is dropped |
 //! | `getFairLock` | | | waiters stand in line in any case, as far as possible. Theirs waits 5 s for each waiter that died; ours passes it over |
-//! | `getFencedLock`, `lockAndGetToken` | | [`fence`](crate::LockRequest::fence), [`fencing`](crate::fencing) | also survives a lost counter, by the server's clock |
+//! | `getFencedLock`, `lockAndGetToken` | | [`fence`](crate::LockRequest::fence), [`fencing`](crate::guide::fencing) | also survives a lost counter, by the server's clock |
 //! | `getMultiLock` | | [`lock_many`](crate::LockManager::lock_many) | one script, all or none, on one store; theirs may be on several |
-//! | `RedissonRedLock` (deprecated) | | `LockManager::redlock` | not deprecated: see [topologies](crate::topologies) |
+//! | `RedissonRedLock` (deprecated) | | `LockManager::redlock` | not deprecated: see [topologies](crate::guide::topologies) |
 //! | `getSpinLock` | | [`retry`](crate::LockRequest::retry) | |
 //! | `checkLockSyncedSlaves` | on | `RedisStore::wait_replicas` | off unless given. Rarer double grants in both, not impossible ones |
 //! | `isLocked`, `remainTimeToLive` | | [`inspect`](crate::LockManager::inspect) | with the holder, and how many wait |
