@@ -334,9 +334,9 @@ run_tests_on_older_redis() {
   fi
 }
 
-# Of the cluster's tests, those of lines need channels in shards, which there are from 7.0 on; a node of 6.2 is not told of
+# Of the cluster's tests, those of lines and users need channels in shards, which there are from 7.0 on; a node of 6.2 is not told of
 # another port than it started with.
-not_on_older_redis='(binary(cluster) and test(/^lines::/)) + test(row_38_a_request_that_is_sent_twice)'
+not_on_older_redis='(binary(cluster) and test(/^(lines|users)::/)) + test(row_38_a_request_that_is_sent_twice)'
 
 on_every_server='binary(cluster) + binary(conformance) + binary(faults) + binary(fencing) + binary(handoff) + binary(permissions) +
   binary(polling) + binary(polling_users) + binary(redlock) + binary(scriptless) + binary(several_keys) + binary(wire)'

@@ -5,6 +5,7 @@ mod keys;
 mod lines;
 mod moving;
 mod nodes;
+mod users;
 
 use std::time::Duration;
 

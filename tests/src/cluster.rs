@@ -38,6 +38,12 @@ impl RedisCluster {
     ///
     /// When they do not agree to be a cluster.
     pub async fn with(replicas: usize, options: ServerOptions) -> Self {
+        // If they speak TLS, they do so with each other.
+        let options = if options.speaks_tls() {
+            options.arguments(["--tls-cluster", "yes", "--tls-replication", "yes"])
+        } else {
+            options
+        };
         let options = options.arguments(["--cluster-enabled", "yes", "--cluster-node-timeout", SILENT]);
         let options = options.arguments(["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"]);
         let nodes: Vec<RedisServer> = (0..3 + replicas).map(|_| options.clone().start()).collect();
@@ -50,7 +56,7 @@ impl RedisCluster {
                 let words: Vec<&str> = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(|s| &**s)).collect();
                 admin.command::<()>(&words);
             }
-            admin.command::<()>(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port().to_string()]);
+            admin.command::<()>(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].cluster_port().to_string()]);
         }
         let known = format!("cluster_known_nodes:{}\r\n", nodes.len());
         eventually("the nodes know each other", AGREED, || {
@@ -81,6 +87,17 @@ impl RedisCluster {
     pub fn url(&self) -> String {
         let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
         format!("redis+cluster://{}", hosts.join(","))
+    }
+
+    /// As [`url`](Self::url), encrypted.
+    ///
+    /// # Panics
+    ///
+    /// When its nodes were started without [certificates](ServerOptions::tls).
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.cluster_port())).collect();
+        format!("rediss+cluster://{}", hosts.join(","))
     }
 
     /// Its nodes: three masters, as it was made, then their replicas.

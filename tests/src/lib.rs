@@ -4,6 +4,7 @@
 //! Nothing here uses the crate under test, except for the worker program.
 
 mod admin;
+mod authority;
 mod clock;
 mod cluster;
 mod drop_after;
@@ -22,6 +23,7 @@ mod sometimes;
 mod wall_clock;
 
 pub use admin::Admin;
+pub use authority::{Authority, Identity};
 pub use clock::machine_time;
 pub use cluster::RedisCluster;
 pub use drop_after::{DropAfter, Moment, drop_after};

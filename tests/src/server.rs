@@ -65,6 +65,10 @@ impl ServerOptions {
         self
     }
 
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.certificates.is_some()
+    }
+
     /// Clients must log in with this password.
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
@@ -248,6 +252,11 @@ impl RedisServer {
     pub fn tls_url(&self) -> String {
         let url = self.options.url(self.tls_port.expect("a server that speaks TLS"));
         url.replacen("redis://", "rediss://", 1).replacen("127.0.0.1", "localhost", 1)
+    }
+
+    /// The port at which the other nodes of a cluster look for it: the encrypted one, if there is one.
+    pub(crate) fn cluster_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
     }
 
     /// The server's process id.

@@ -6,44 +6,13 @@ use std::time::{Duration, Instant};
 
 use lock_runtime::store::redis::{Credentials, RedisStore, Tls};
 use lock_runtime::{LockError, LockManager, SetupError, distributed_lock};
-use lock_tests::{Certificates, RedisServer, ServerOptions, eventually};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use lock_tests::{Authority, Certificates, Identity, RedisCluster, RedisServer, ServerOptions, eventually};
 
 const TTL: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Somebody who signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate, and the private key that belongs to it.
-struct Identity {
-    certificate: String,
-    key: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"))
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    fn signs(&self, name: &str) -> Identity {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new([name.to_owned()]).expect("a good name");
-        params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate").pem();
-        Identity { certificate, key: key.serialize_pem() }
-    }
-
-    fn trusted(&self) -> Tls {
-        Tls::new().root_certificates(self.pem().as_bytes()).expect("good certificates")
-    }
+fn trusted(authority: &Authority) -> Tls {
+    Tls::new().root_certificates(authority.pem().as_bytes()).expect("good certificates")
 }
 
 fn server(server: &Identity, clients: Option<&Authority>) -> ServerOptions {
@@ -71,8 +40,8 @@ async fn add_one(locks: &LockManager, name: &str, sum: &AtomicUsize) -> Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_over_tls() {
     let authority = Authority::new("ours");
-    let server = server(&authority.signs("localhost"), None).start();
-    let locks = [(); 2].map(|()| manager(&server.tls_url(), authority.trusted()));
+    let server = server(&authority.signs(&["localhost"]), None).start();
+    let locks = [(); 2].map(|()| manager(&server.tls_url(), trusted(&authority)));
     locks[0].self_test().await.expect("a server for locks");
     let held = locks[0].lock("tls:handed").ttl(TTL).acquire().await.expect("the lock");
     let other = locks[1].clone();
@@ -106,14 +75,14 @@ async fn locks_over_tls() {
 #[tokio::test]
 async fn a_client_proves_who_it_is() {
     let (authority, others) = (Authority::new("ours"), Authority::new("theirs"));
-    let server = server(&authority.signs("localhost"), Some(&authority)).start();
+    let server = server(&authority.signs(&["localhost"]), Some(&authority)).start();
     let identified = |by: &Authority| {
-        let Identity { certificate, key } = by.signs("client");
-        authority.trusted().client_certificate(certificate.as_bytes(), key.as_bytes()).expect("a good certificate")
+        let Identity { certificate, key } = by.signs(&["client"]);
+        trusted(&authority).client_certificate(certificate.as_bytes(), key.as_bytes()).expect("a good certificate")
     };
     let locks = manager(&server.tls_url(), identified(&authority));
     locks.lock("a").ttl(TTL).acquire().await.expect("the lock").release().await.expect("released");
-    for tls in [authority.trusted(), identified(&others)] {
+    for tls in [trusted(&authority), identified(&others)] {
         let error = manager(&server.tls_url(), tls).lock("a").ttl(TTL).acquire().await.expect_err("refused");
         assert!(matches!(error, LockError::Unavailable { .. }), "{error:?}");
     }
@@ -126,15 +95,15 @@ async fn a_client_proves_who_it_is() {
 #[tokio::test]
 async fn a_server_proves_who_it_is() {
     let (authority, others) = (Authority::new("ours"), Authority::new("theirs"));
-    let of_this_name = server(&authority.signs("localhost"), None).start();
-    let of_another_name = server(&authority.signs("elsewhere.example"), None).start();
+    let of_this_name = server(&authority.signs(&["localhost"]), None).start();
+    let of_another_name = server(&authority.signs(&["elsewhere.example"]), None).start();
     let plain = format!("rediss://localhost:{}/", of_this_name.port());
     let encrypted = of_this_name.tls_url().replacen("rediss://", "redis://", 1);
     for (what, url, tls, why) in [
-        ("another authority", of_this_name.tls_url(), Some(others.trusted()), "UnknownIssuer"),
+        ("another authority", of_this_name.tls_url(), Some(trusted(&others)), "UnknownIssuer"),
         ("those of the system", of_this_name.tls_url(), None, "UnknownIssuer"),
-        ("another name", of_another_name.tls_url(), Some(authority.trusted()), "not valid for name"),
-        ("no TLS there", plain, Some(authority.trusted()), ""),
+        ("another name", of_another_name.tls_url(), Some(trusted(&authority)), "not valid for name"),
+        ("no TLS there", plain, Some(trusted(&authority)), ""),
         ("no TLS here", encrypted, None, ""),
     ] {
         let store = RedisStore::open(&url).expect("a good address");
@@ -157,7 +126,7 @@ async fn a_server_proves_who_it_is() {
 #[test]
 fn unusable_certificates_are_refused_at_once() {
     let authority = Authority::new("ours");
-    let [one, other] = ["one", "other"].map(|name| authority.signs(name));
+    let [one, other] = ["one", "other"].map(|name| authority.signs(&[name]));
     let refused = |result: Result<Tls, SetupError>, what: &str| {
         let error = result.expect_err(what);
         assert!(matches!(error, SetupError::Tls { .. }), "{error:?}");
@@ -168,11 +137,11 @@ fn unusable_certificates_are_refused_at_once() {
     refused(Tls::new().root_certificates(one.key.as_bytes()), empty);
     refused(Tls::new().client_certificate(one.certificate.as_bytes(), b"no key"), "the client's private key");
     refused(Tls::new().client_certificate(b"", one.key.as_bytes()), empty);
-    let mixed = authority.trusted().client_certificate(one.certificate.as_bytes(), other.key.as_bytes());
+    let mixed = trusted(&authority).client_certificate(one.certificate.as_bytes(), other.key.as_bytes());
     let store = RedisStore::open("rediss://localhost").expect("a good address");
     let error = store.tls(mixed.expect("both are good")).expect_err("they do not belong together");
     assert!(error.to_string().contains("the client's certificate and key"), "{error}");
-    assert!(!format!("{:?}", authority.trusted()).contains("PRIVATE"));
+    assert!(!format!("{:?}", trusted(&authority)).contains("PRIVATE"));
 }
 
 /// Promise: whoever is provided is asked for at each new connection, so that a password may change while the program runs: what
@@ -215,4 +184,43 @@ async fn eventually_refused(locks: &LockManager) -> LockError {
             outcome => assert!(Instant::now() < deadline, "{outcome:?}"),
         }
     }
+}
+
+/// Promise: a cluster is spoken to in TLS at every node, also at those of which another one has told; locks are taken, waited for and
+/// handed on; and one whose authority we do not trust is refused, in words.
+///
+/// Turned red by: TLS at the nodes of the URL alone; nodes that are looked for at their other port.
+#[tokio::test]
+async fn a_cluster_over_tls() {
+    let authority = Authority::new("ours");
+    let Identity { certificate, key } = authority.signs(&["127.0.0.1"]);
+    let certificates = Certificates { clients: Some(authority.pem()), server: certificate, key };
+    let cluster = RedisCluster::with(0, RedisServer::options().tls(certificates)).await;
+    let trusting = |authority: &Authority, identity: &Identity| {
+        let shown = trusted(authority).client_certificate(identity.certificate.as_bytes(), identity.key.as_bytes());
+        manager(&cluster.tls_url(), shown.expect("a good certificate"))
+    };
+    let client = authority.signs(&["client"]);
+    let (locks, others) = (trusting(&authority, &client), trusting(&authority, &client));
+    let stranger = trusting(&Authority::new("theirs"), &client);
+    locks.self_test().await.expect("on every node");
+    // On all three, and whoever waits is called.
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        let guard = locks.lock(key).ttl(TTL).acquire().await.expect("free");
+        let others = others.clone();
+        let waiting = tokio::spawn(async move { others.lock(key).ttl(TTL).wait(WAIT).acquire().await });
+        guard.extend(2 * TTL).await.expect("ours");
+        guard.release().await.expect("ours");
+        waiting.await.expect("no panic").expect("given back").release().await.expect("ours");
+    }
+    let clients = |node: &RedisServer| {
+        let clients: String = node.admin().command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+        let plain = format!("laddr=127.0.0.1:{} ", node.port());
+        clients.lines().filter(|client| client.contains(&plain)).count()
+    };
+    // The one who asks.
+    assert!(cluster.nodes().iter().all(|node| clients(node) == 1), "nobody else speaks in the clear");
+
+    let error = stranger.lock("b").ttl(TTL).acquire().await.expect_err("nobody that we trust");
+    assert!(error.is_unavailable() && error.to_string().contains("certificate"), "{error}");
 }

@@ -420,10 +420,12 @@ impl Link {
         // In one message: what comes first counts for what comes next on the connection, whoever sends it.
         let mut both = redis::pipe();
         both.cmd("ASKING").add_command(command.clone());
-        let answer = connection.send_packed_commands(&both, 1, 1).await;
-        let answer = answer.map(|answers| answers.into_iter().next().unwrap_or(Value::Nil));
+        let answers = connection.send_packed_commands(&both, 0, 2).await;
         self.check_order()?;
-        answer.and_then(Value::extract_error).map_err(|error| self.fault(&error))
+        let answers = answers.map_err(|error| self.fault(&error))?;
+        let Ok([asking, answer]) = <[Value; 2]>::try_from(answers) else { return Err(self.unknown_answer()) };
+        // Who may not ask is sent back from there, and would not know why.
+        asking.extract_error().and_then(|_| answer.extract_error()).map_err(|error| self.fault(&error))
     }
 
     /// Whether answers are still those of the requests that they come to. A node that gives up a slot says of itself that our
