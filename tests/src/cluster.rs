@@ -147,6 +147,13 @@ impl RedisCluster {
         self.nodes[self.owner(key)].admin()
     }
 
+    /// Whether all nodes answer and agree who has which slot, nobody is missed by anybody, and every replica has its master's data.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let views: Option<Vec<_>> = self.nodes.iter().map(view).collect();
+        views.is_some_and(|views| views.iter().all(|view| *view == views[0]))
+    }
+
     fn any_admin(&self) -> Admin {
         self.nodes.iter().find_map(RedisServer::try_admin).expect("a node that works")
     }
@@ -198,6 +205,34 @@ fn id(admin: &mut Admin) -> String {
 
 fn cluster_info(admin: &mut Admin) -> String {
     admin.command(&["CLUSTER", "INFO"])
+}
+
+/// Who has which slots, as a node sees it: the first and the last of each range, and the port of their master. `None`: it does not
+/// answer, misses somebody, or has not got its master's data.
+fn view(node: &RedisServer) -> Option<Vec<(u16, u16, u16)>> {
+    let mut admin = node.try_admin()?;
+    let info: String = admin.try_command(&["CLUSTER", "INFO"]).ok()?;
+    let nodes: String = admin.try_command(&["CLUSTER", "NODES"]).ok()?;
+    let role: Vec<redis::Value> = admin.try_command(&["ROLE"]).ok()?;
+    // `slave`, its master's address, and how far it is; a master tells something else in that place.
+    let has_data = match role.get(3) {
+        Some(redis::Value::BulkString(state)) => state == b"connected",
+        _ => true,
+    };
+    // `fail?` as long as others have not been asked.
+    let is_missed = |line: &str| line.split(' ').nth(2).is_none_or(|flags| flags.contains("fail"));
+    if !info.contains("cluster_state:ok") || nodes.lines().any(is_missed) || !has_data {
+        return None;
+    }
+    let map: Vec<Vec<redis::Value>> = admin.try_command(&["CLUSTER", "SLOTS"]).ok()?;
+    let number = |value: &redis::Value| redis::from_redis_value::<u16>(value.clone()).ok();
+    let range = |range: &Vec<redis::Value>| {
+        let redis::Value::Array(master) = range.get(2)? else { return None };
+        Some((number(range.first()?)?, number(range.get(1)?)?, number(master.get(1)?)?))
+    };
+    let mut ranges: Vec<_> = map.iter().map(range).collect::<Option<_>>()?;
+    ranges.sort_unstable();
+    Some(ranges)
 }
 
 /// How many replicas a node knows of that have a master with slots.

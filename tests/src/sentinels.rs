@@ -35,6 +35,11 @@ impl Sentinels {
         Self::begin(ServerOptions::default(), "", None).await
     }
 
+    /// Starts all of them, the servers with `options`.
+    pub async fn with(options: ServerOptions) -> Self {
+        Self::begin(options, "", None).await
+    }
+
     /// Starts a server and a sentinel at each of three places: the master and its sentinel at the first.
     pub async fn across(network: &Network) -> Self {
         Self::begin(ServerOptions::default(), "", Some(network)).await
@@ -164,16 +169,39 @@ impl Sentinels {
         }
     }
 
+    /// Whether all sentinels answer and name the same master, nobody is missed by any of them, and the other servers have that
+    /// one's data.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let ports: Option<Vec<_>> = self.sentinels.iter().map(named).collect();
+        let Some([first, others @ ..]) = ports.as_deref() else { return false };
+        let follows = |server: &RedisServer| {
+            let role = server.try_admin().and_then(|mut admin| admin.try_command::<Vec<redis::Value>>(&["ROLE"]).ok());
+            let words = role.iter().flatten().map(|word| redis::from_redis_value::<String>(word.clone()));
+            let words: Vec<_> = words.map(Result::unwrap_or_default).collect();
+            match &*words {
+                [role, _, port, state, ..] if role == "slave" => port == first && state == "connected",
+                [role, ..] => role == "master" && server.port().to_string() == *first,
+                [] => false,
+            }
+        };
+        others.iter().all(|port| port == first) && self.servers.iter().all(follows)
+    }
+
+    /// Asks for another master, whatever the old one has that others have not; `false`: it was refused for now.
+    #[must_use]
+    pub fn ask_to_fail_over(&self) -> bool {
+        let mut admin = self.sentinels[0].try_admin();
+        admin.as_mut().is_some_and(|admin| admin.try_command::<()>(&["SENTINEL", "FAILOVER", MASTER]).is_ok())
+    }
+
     /// Has the sentinels replace the master, and returns when they name another than `before`, which takes writes. Its number.
     ///
     /// # Panics
     ///
     /// When they do not.
     pub async fn fail_over(&self, before: usize) -> usize {
-        eventually("a sentinel begins", AGREED, || {
-            self.sentinels[0].admin().try_command::<()>(&["SENTINEL", "FAILOVER", MASTER]).is_ok()
-        })
-        .await;
+        eventually("a sentinel begins", AGREED, || self.ask_to_fail_over()).await;
         self.failed_over(before).await
     }
 
@@ -193,6 +221,16 @@ impl Sentinels {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// The port of the master that a sentinel names, if it misses neither that nor any replica.
+fn named(sentinel: &RedisServer) -> Option<String> {
+    let mut admin = sentinel.try_admin()?;
+    let replicas: Vec<HashMap<String, String>> = admin.try_command(&["SENTINEL", "REPLICAS", MASTER]).ok()?;
+    let mut known = master(&mut admin);
+    let is = |known: &HashMap<String, String>, flags: &str| known.get("flags").is_some_and(|known| known == flags);
+    let all_well = is(&known, "master") && replicas.len() == 2 && replicas.iter().all(|replica| is(replica, "slave"));
+    known.remove("port").filter(|_| all_well)
 }
 
 /// What a sentinel knows of the master.

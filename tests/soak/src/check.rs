@@ -287,10 +287,10 @@ fn causes(history: &History, verdict: &mut Verdict) {
 pub type Found = (String, i64);
 
 /// What was left behind, when every lease is over and nobody waits: a lock, or the line before one; or anything else of ours that
-/// would stay for ever, but for the counter of the fencing tokens, which has to.
+/// would stay for ever, but for the counters of the fencing tokens, which have to: their names end like that.
 #[must_use]
 pub fn leftovers(found: &[Found], is_lock: impl Fn(&str) -> bool, counter: &str) -> Vec<Finding> {
-    let is_leftover = |(name, left): &&Found| is_lock(name) || (*left == -1 && name != counter);
+    let is_leftover = |(name, left): &&Found| is_lock(name) || (*left == -1 && !name.ends_with(counter));
     let tell = |(name, left): &Found| match left {
         -1 => format!("`{name}`, for ever"),
         _ => format!("`{name}`, for another {left} ms"),

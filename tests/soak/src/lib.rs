@@ -17,6 +17,7 @@ pub mod report;
 pub mod resource;
 pub mod run;
 pub mod schedule;
+pub mod topology;
 pub mod watched;
 pub mod worker;
 

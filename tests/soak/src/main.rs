@@ -8,7 +8,7 @@ use lock_soak::run::{Options, run};
 use lock_soak::worker::{Orders, work};
 use lock_tests::machine_time;
 
-const USAGE: &str = "usage: lock-soak [--minutes N | --seconds N] [--seed N] [--broken STORE] [--on one | redlock]";
+const USAGE: &str = "usage: lock-soak [--minutes N | --seconds N] [--seed N] [--broken STORE] [--on one | redlock | cluster | sentinel]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -41,8 +41,7 @@ fn read(arguments: &[String]) -> Result<Options, String> {
             "--seconds" => options.length = Duration::from_secs(number()?),
             "--seed" => options.seed = number()?,
             "--broken" => options = options.broken(value.parse()?),
-            "--on" if value == "one" => {}
-            "--on" if value == "redlock" => options = options.redlock(),
+            "--on" => options = options.on(value.parse()?),
             _ => return Err(format!("`{name}` is unknown")),
         }
     }

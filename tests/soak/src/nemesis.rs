@@ -6,15 +6,19 @@ use std::process::Command;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lock_tests::{Admin, Conduct, Count, Process, Proxy, RedisServer, Way, eventually_blocking, machine_time};
+use lock_tests::{Admin, Conduct, Count, Process, Proxy, Way, eventually_blocking, machine_time};
 
 use crate::history::DataLoss;
 use crate::schedule::{Fault, Step};
+use crate::topology::{ELECTION, Servers};
 use crate::worker::Orders;
-use crate::{key_name, line_name};
+use crate::{KEYS, key_name, line_name};
 
 /// How long a server may take to answer that nothing is wrong with.
 const AT_LEISURE: Duration = Duration::from_secs(100);
+
+/// How long a cluster tries to do what it was asked for, at most.
+const PLANNED: Duration = Duration::from_secs(6);
 
 /// How long connections may take to close.
 const SOON: Duration = Duration::from_secs(20);
@@ -32,10 +36,9 @@ pub(crate) struct Place {
 /// Everything that faults befall.
 pub(crate) struct Scene {
     pub(crate) program: PathBuf,
-    /// One, or as many as a majority is asked of.
-    pub(crate) servers: Vec<Mutex<RedisServer>>,
+    pub(crate) servers: Mutex<Servers>,
     pub(crate) places: Vec<Mutex<Place>>,
-    /// By server, and before each of them by worker.
+    /// By server, and before each of them by worker. None before servers that tell the workers where the others are.
     pub(crate) proxies: Vec<Vec<Proxy>>,
     pub(crate) data_losses: Mutex<Vec<DataLoss>>,
     /// How often each fault had an effect.
@@ -79,11 +82,12 @@ impl Over {
 }
 
 impl Scene {
-    /// Does all of `steps`, one after the other, and mends what it has broken.
-    pub(crate) fn run(&self, steps: &[Step], started: Instant) {
+    /// Does `steps`, one after the other, and mends what it has broken. None is begun after `length`: servers that have to agree
+    /// may take longer than was thought.
+    pub(crate) fn run(&self, steps: &[Step], started: Instant, length: Duration) {
         let _told = TellOfPanic(&self.over);
         for step in steps {
-            if self.over.rest_until(started + step.at) {
+            if self.over.rest_until(started + step.at) || started.elapsed() >= length {
                 return;
             }
             if self.inflict(step) {
@@ -122,6 +126,10 @@ impl Scene {
             Fault::EverythingHeard => self.listen_to_everything(server, lasting),
             Fault::KeyStolen => self.losing_data(Some(target), || self.steal(server, target, lasting)),
             Fault::ClientsPaused => self.pause_clients(server, target, lasting),
+            Fault::FailedOver => self.fail_over(server),
+            Fault::MasterStopped => self.replaced(server, |number| self.stop_number(number, lasting)),
+            Fault::MasterKilled => self.replaced(server, |number| self.restart_number(number, lasting)),
+            Fault::SlotMoved => self.move_slot(server, &key_name(target), lasting),
         }
     }
 
@@ -139,12 +147,101 @@ impl Scene {
 
     /// A connection to a server, which nobody stops but us. On a machine that has other things to do it may take a while.
     pub(crate) fn admin(&self, server: usize) -> Admin {
+        let number = self.number(server);
         let mut admin = None;
         eventually_blocking("the server answers", AT_LEISURE, || {
-            admin = lock(&self.servers[server]).try_admin();
+            admin = lock(&self.servers).at(number).try_admin();
             admin.is_some()
         });
         admin.expect("it has answered")
+    }
+
+    /// The numbers of those that take writes, when everybody agrees who that is.
+    pub(crate) fn masters(&self) -> Vec<usize> {
+        let mut masters = None;
+        eventually_blocking("the servers agree", AT_LEISURE, || {
+            masters = lock(&self.servers).masters();
+            masters.is_some()
+        });
+        masters.expect("they agree")
+    }
+
+    /// The number of one of those.
+    fn number(&self, server: usize) -> usize {
+        let masters = self.masters();
+        masters[server % masters.len()]
+    }
+
+    /// Has a master replaced on demand.
+    fn fail_over(&self, server: usize) -> bool {
+        let number = self.number(server);
+        let ask = || {
+            // What was asked for before may have come to pass, or to nothing.
+            eventually_blocking("a master is replaced", AT_LEISURE, || {
+                let asked = lock(&self.servers).ask_to_fail_over(number);
+                let until = Instant::now() + PLANNED;
+                while asked && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(20));
+                    if lock(&self.servers).masters().is_some_and(|masters| !masters.contains(&number)) {
+                        return true;
+                    }
+                }
+                self.masters().iter().all(|master| *master != number)
+            });
+            true
+        };
+        // Of a cluster, it is said that nothing is lost.
+        let may_lose = matches!(*lock(&self.servers), Servers::Sentinel(_));
+        if may_lose { self.losing_data(None, ask) } else { ask() }
+    }
+
+    /// A fault after which another may be in the place of a master, without what it had not been told of. Whether it is.
+    fn replaced(&self, server: usize, fault: impl FnOnce(usize)) -> bool {
+        let number = self.number(server);
+        let names: Vec<_> = (0..KEYS).map(key_name).collect();
+        let keys = lock(&self.servers).keys_at(number, &names);
+        let from = machine_time();
+        let losses = keys.into_iter().map(|key| DataLoss { key: Some(key), from, until: None });
+        lock(&self.data_losses).extend(losses);
+        fault(number);
+        // Somebody may be about to be elected still.
+        let mut masters = self.masters();
+        let until = Instant::now() + ELECTION;
+        while Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(100));
+            masters = self.masters();
+        }
+        let is_replaced = !masters.contains(&number);
+        let over = machine_time();
+        let mut losses = lock(&self.data_losses);
+        if is_replaced {
+            losses.iter_mut().filter(|loss| loss.from == from).for_each(|loss| loss.until = Some(over));
+        } else {
+            // It has all that it had: nothing is excused.
+            losses.retain(|loss| loss.from != from);
+        }
+        is_replaced
+    }
+
+    /// Moves the slot of a key.
+    fn move_slot(&self, server: usize, key: &str, lasting: Duration) -> bool {
+        let masters = self.masters();
+        let (slot, from, to) = {
+            let servers = lock(&self.servers);
+            let Servers::Cluster(cluster) = &*servers else { return false };
+            let from = cluster.owner(key);
+            let others: Vec<_> = masters.into_iter().filter(|master| *master != from).collect();
+            let (slot, to) = (cluster.slot(key), others[server % others.len()]);
+            cluster.begin_to_move(slot, from, to);
+            (slot, from, to)
+        };
+        self.over.rest(lasting);
+        if let Servers::Cluster(cluster) = &*lock(&self.servers) {
+            cluster.move_keys(slot, from, to, None);
+            cluster.end_move(slot, from, to);
+        }
+        self.masters();
+        true
     }
 
     fn stop_client(&self, place: usize, lasting: Duration) -> bool {
@@ -204,23 +301,32 @@ impl Scene {
     }
 
     fn stop_server(&self, server: usize, lasting: Duration) -> bool {
-        lock(&self.servers[server]).pause();
-        self.over.rest(lasting);
-        lock(&self.servers[server]).resume();
+        self.stop_number(self.number(server), lasting);
         true
+    }
+
+    fn stop_number(&self, number: usize, lasting: Duration) {
+        lock(&self.servers).at(number).pause();
+        self.over.rest(lasting);
+        lock(&self.servers).at(number).resume();
     }
 
     fn restart(&self, server: usize, lasting: Duration) -> bool {
-        lock(&self.servers[server]).kill();
-        self.over.rest(lasting);
-        lock(&self.servers[server]).restart();
+        self.restart_number(self.number(server), lasting);
         true
     }
 
-    fn restart_empty(&self, server: usize, lasting: Duration) -> bool {
-        lock(&self.servers[server]).kill();
+    fn restart_number(&self, number: usize, lasting: Duration) {
+        lock(&self.servers).at(number).kill();
         self.over.rest(lasting);
-        lock(&self.servers[server]).restart_empty();
+        lock(&self.servers).at(number).restart();
+    }
+
+    fn restart_empty(&self, server: usize, lasting: Duration) -> bool {
+        let number = self.number(server);
+        lock(&self.servers).at(number).kill();
+        self.over.rest(lasting);
+        lock(&self.servers).at(number).restart_empty();
         true
     }
 

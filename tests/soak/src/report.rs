@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::check::{Finding, Sort};
 use crate::history::Tally;
 use crate::schedule::Fault;
+use crate::topology::Topology;
 use crate::watched::Broken;
 
 /// What a run has come to.
@@ -19,8 +20,8 @@ pub struct Report {
     pub length: Duration,
     /// What was wrong with the workers' store.
     pub broken: Option<Broken>,
-    /// On how many servers the locks were.
-    pub servers: usize,
+    /// What the locks were on.
+    pub topology: Topology,
     /// Its figures.
     pub tally: Tally,
     /// How often each fault had an effect.
@@ -103,7 +104,7 @@ impl fmt::Display for Report {
             writeln!(f, "The logs of the workers are in {}", logs.display())?;
         }
         let broken = self.broken.map(|broken| format!(" --broken {broken}")).unwrap_or_default();
-        let on = if self.servers > 1 { " --on redlock" } else { "" };
+        let on = if self.topology == Topology::One { String::new() } else { format!(" --on {}", self.topology) };
         writeln!(
             f,
             "The same faults at the same times: cargo run --release -p lock-soak -- --seconds {seconds} --seed {seed}{on}{broken}"

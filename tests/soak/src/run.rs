@@ -19,9 +19,10 @@ use crate::record::{HoldId, Unreadable, whole_lines};
 use crate::report::Report;
 use crate::resource::Resource;
 use crate::schedule::{Fault, Schedule, Size};
+use crate::topology::{Servers, Topology};
 use crate::watched::Broken;
 use crate::worker::{self, LONGEST_BLOCK, LONGEST_HOLD, LONGEST_TTL, LONGEST_WAIT, Orders};
-use crate::{KEYS, PROCESSES, TASKS, key_name, line_name};
+use crate::{KEYS, PROCESSES, TASKS, key_name};
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -38,8 +39,8 @@ pub struct Options {
     pub wanted: Option<Sort>,
     /// In what time everybody has to have had a last turn when the nemesis has ended; what can be promised, if there is none.
     pub patience: Option<Duration>,
-    /// How many independent servers the locks are on. The faults befall one of them at a time.
-    pub servers: usize,
+    /// What the locks are on. The faults befall one of its servers at a time.
+    pub topology: Topology,
     /// The program of the workers: `lock-soak`.
     pub program: PathBuf,
 }
@@ -48,7 +49,7 @@ impl Options {
     /// A minute of every fault.
     #[must_use]
     pub fn new(seed: u64, program: PathBuf) -> Self {
-        let deck = [&Fault::OF_CLIENTS[..], &Fault::OF_THE_SERVER].concat();
+        let (topology, deck) = (Topology::One, Topology::One.faults());
         Self {
             seed,
             length: Duration::from_secs(60),
@@ -56,19 +57,17 @@ impl Options {
             broken: None,
             wanted: None,
             patience: None,
-            servers: 1,
+            topology,
             program,
         }
     }
 
-    /// The same with locks on a majority of three servers, of which one is in trouble: now this one, now that. There is
-    /// no line, and nothing befalls it.
+    /// The same with locks on something else, of which one server is in trouble at a time: now this one, now that.
     #[must_use]
-    pub fn redlock(mut self) -> Self {
-        self.servers = 3;
-        self.deck.retain(|fault| !fault.is_of_lines());
-        // Whoever waits asks again after a random pause, and may be unlucky.
-        self.patience = Some(2 * patience());
+    pub fn on(mut self, topology: Topology) -> Self {
+        (self.topology, self.deck) = (topology, topology.faults());
+        // On a majority, whoever waits asks again after a random pause, and may be unlucky.
+        self.patience = (!topology.keeps_line()).then(|| 2 * patience());
         self
     }
 
@@ -78,6 +77,12 @@ impl Options {
         self.broken = Some(broken);
         self.deck = broken.faults().to_vec();
         self
+    }
+
+    /// The faults that can befall what the locks are on.
+    fn deck(&self) -> Vec<Fault> {
+        let possible = self.topology.faults();
+        self.deck.iter().copied().filter(|fault| possible.contains(fault)).collect()
     }
 
     fn patience(&self) -> Duration {
@@ -125,18 +130,24 @@ const HANDED_PER_SECOND: u64 = 1;
 pub fn run(options: &Options) -> Report {
     let directory = tempfile::Builder::new().prefix("lock-soak-").tempdir().expect("a temporary directory");
     let resource = RedisServer::start();
-    // On the disk before it is answered: a server that is killed and started again knows what it has promised.
-    let durable = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"];
     let network = Runtime::new().expect("a runtime");
-    let servers: Vec<_> = (0..options.servers).map(|_| RedisServer::options().arguments(durable).start()).collect();
+    let servers = options.topology.start(&network);
     let proxies_before = |server: &RedisServer| {
         let before = |_| network.block_on(Proxy::start(server.port()));
         (0..PROCESSES).map(before).collect::<Vec<_>>()
     };
-    let proxies: Vec<_> = servers.iter().map(proxies_before).collect();
+    let proxies: Vec<Vec<Proxy>> = match &servers {
+        Servers::Apart(servers) => servers.iter().map(proxies_before).collect(),
+        Servers::Cluster(_) | Servers::Sentinel(_) => Vec::new(),
+    };
+    let locks = |place: usize| match &servers {
+        Servers::Apart(_) => proxies.iter().map(|before| before[place].url()).collect(),
+        Servers::Cluster(cluster) => vec![cluster.url()],
+        Servers::Sentinel(sentinels) => vec![sentinels.url()],
+    };
     let place = |place: usize| {
         let orders = Orders {
-            locks: proxies.iter().map(|before| before[place].url()).collect(),
+            locks: locks(place),
             resource: resource.url(),
             directory: directory.path().to_owned(),
             seed: options.seed,
@@ -146,10 +157,11 @@ pub fn run(options: &Options) -> Report {
         };
         Mutex::new(Place { process: start(&options.program, &orders), vacant: false, orders, dead: Vec::new() })
     };
+    let places = (0..PROCESSES).map(place).collect();
     let scene = Scene {
-        places: (0..PROCESSES).map(place).collect(),
+        places,
         program: options.program.clone(),
-        servers: servers.into_iter().map(Mutex::new).collect(),
+        servers: Mutex::new(servers),
         proxies,
         data_losses: Mutex::default(),
         fired: Mutex::default(),
@@ -166,11 +178,12 @@ pub fn run(options: &Options) -> Report {
         findings: Vec::new(),
         late: Vec::new(),
     };
-    let size = Size { processes: PROCESSES, keys: KEYS, servers: options.servers };
-    let schedule = Schedule::new(options.seed, options.length, &options.deck, size);
+    let size = Size { processes: PROCESSES, keys: KEYS, servers: options.topology.masters() };
+    let schedule = Schedule::new(options.seed, options.length, &options.deck(), size);
     let started = Instant::now();
     let drained = std::thread::scope(|threads| {
-        let lanes = [&schedule.clients, &schedule.server].map(|steps| threads.spawn(|| scene.run(steps, started)));
+        let lanes = [&schedule.clients, &schedule.server]
+            .map(|steps| threads.spawn(|| scene.run(steps, started, options.length)));
         let going_on = || started.elapsed() < options.length || lanes.iter().any(|lane| !lane.is_finished());
         while !watch.has_found() && !scene.over.is_told() && going_on() {
             watch.tick();
@@ -343,7 +356,7 @@ impl Watch<'_> {
 
     fn leftovers(&self) -> Vec<Finding> {
         let mut found: Vec<Found> = Vec::new();
-        for mut admin in (0..self.scene.servers.len()).map(|server| self.scene.admin(server)) {
+        for mut admin in (0..self.scene.masters().len()).map(|server| self.scene.admin(server)) {
             let names = admin.keys();
             let here = names.into_iter().map(|name| {
                 let left = admin.command(&["PTTL", &name]);
@@ -353,8 +366,10 @@ impl Watch<'_> {
             found.extend(here.filter(|(_, left)| *left != -2));
         }
         // Everybody has had a turn, at each of the keys, behind whoever left a line by dying.
-        let ours: Vec<_> = (0..KEYS).flat_map(|key| [key_name(key), line_name(key)]).collect();
-        leftovers(&found, |name| ours.iter().any(|ours| ours == name), "lock_runtime:fence")
+        let ours: Vec<_> = (0..KEYS).map(key_name).collect();
+        // In a cluster, letters that take it to the slot of its key are in the name of a line.
+        let is_line = |name: &str| name.ends_with(":lock_runtime:q1");
+        leftovers(&found, |name| is_line(name) || ours.iter().any(|ours| ours == name), "lock_runtime:fence")
     }
 
     /// The counters themselves: they show as many writes as were noted, if none was written over.
@@ -372,17 +387,18 @@ impl Watch<'_> {
 
     fn finish(mut self, drained: Option<Duration>, directory: TempDir) -> Report {
         let fired = lock(&self.scene.fired).clone();
-        let Options { seed, length, deck, broken, .. } = self.options;
+        let Options { seed, length, broken, .. } = self.options;
         if drained.is_some() {
             let least = HOLDS_PER_SECOND * length.as_secs();
             let holds = self.history.tally.holds;
             if holds < least {
                 self.late.push(Finding::Idle { what: format!("{holds} holds, of at least {least}") });
             }
-            if self.options.servers == 1 {
+            if self.options.topology.keeps_line() {
                 self.late.extend(idle_lines(&self.history.tally.lines, length.as_secs()));
             }
             // In a minute every fault has its turn.
+            let deck = self.options.deck();
             let missing = deck.iter().filter(|fault| *length >= Duration::from_secs(60) && !fired.contains_key(fault));
             self.late
                 .extend(missing.map(|fault| Finding::Idle { what: format!("this fault never happened: {fault}") }));
@@ -395,7 +411,7 @@ impl Watch<'_> {
             seed: *seed,
             length: *length,
             broken: *broken,
-            servers: self.options.servers,
+            topology: self.options.topology,
             tally: self.history.tally,
             fired,
             lost_data,

@@ -51,6 +51,15 @@ pub enum Fault {
     LineDeleted,
     /// Somebody listens to every channel (`PSUBSCRIBE *`): each note is heard, whether its waiter is there or not.
     EverythingHeard,
+    /// Another server takes the place of a master, since somebody wants it so: in a cluster without a loss (`CLUSTER FAILOVER`),
+    /// among sentinels without a care for it (`SENTINEL FAILOVER`).
+    FailedOver,
+    /// A master is stopped (SIGSTOP) for so long that another may take its place, and goes on later.
+    MasterStopped,
+    /// A master is killed (SIGKILL), another may take its place, and it is started again with its data.
+    MasterKilled,
+    /// The slot of a key moves from one master to another, with all that is in it.
+    SlotMoved,
 }
 
 impl Fault {
@@ -83,6 +92,23 @@ impl Fault {
         Self::EverythingHeard,
     ];
 
+    /// What befalls servers that can take each other's place, and those who use them.
+    pub const OF_REPLICATED: [Self; 10] = [
+        Self::ClientStopped,
+        Self::ClientKilled,
+        Self::ConnectionsKilled,
+        Self::ConnectionKilled,
+        Self::ScriptsForgotten,
+        Self::ClientsPaused,
+        Self::ListenersKilled,
+        Self::FailedOver,
+        Self::MasterStopped,
+        Self::MasterKilled,
+    ];
+
+    /// What befalls those that share the slots, too.
+    pub const OF_SLOTS: [Self; 1] = [Self::SlotMoved];
+
     /// Whether it befalls those who wait in line, and nobody else.
     pub(crate) fn is_of_lines(self) -> bool {
         matches!(self, Self::NotesLost | Self::ListenersKilled | Self::LineDeleted | Self::EverythingHeard)
@@ -102,7 +128,15 @@ impl Fault {
             // Until somebody holds the lock, or waits for it.
             Self::KeyDeleted | Self::LineDeleted => (500, 501),
             Self::KeyStolen => (200, 900),
-            Self::ConnectionsKilled | Self::ConnectionKilled | Self::ListenersKilled | Self::ScriptsForgotten => (0, 1),
+            // A master counts as lost after a second or two.
+            Self::MasterStopped | Self::MasterKilled => (500, 5000),
+            // So long is the slot on its way.
+            Self::SlotMoved => (0, 1500),
+            Self::ConnectionsKilled
+            | Self::ConnectionKilled
+            | Self::ListenersKilled
+            | Self::ScriptsForgotten
+            | Self::FailedOver => (0, 1),
         };
         Duration::from_millis(from)..Duration::from_millis(to)
     }
@@ -132,6 +166,10 @@ impl fmt::Display for Fault {
             Self::ListenersKilled => "connections of those in line killed",
             Self::LineDeleted => "line deleted",
             Self::EverythingHeard => "every channel listened to",
+            Self::FailedOver => "master replaced on demand",
+            Self::MasterStopped => "master stopped and replaced",
+            Self::MasterKilled => "master killed and replaced",
+            Self::SlotMoved => "slot moved",
         })
     }
 }
@@ -170,7 +208,7 @@ pub struct Size {
     pub processes: usize,
     /// Locks.
     pub keys: usize,
-    /// Servers, of which a majority is asked.
+    /// Servers that take writes.
     pub servers: usize,
 }
 
@@ -188,7 +226,12 @@ impl Schedule {
             deal(&mut Dice::for_part(seed, &[part]), length, &deck, targets, in_trouble)
         };
         // The network fails as often for one as for all.
-        Self { clients: steps(1, &Fault::OF_CLIENTS, 2 * processes), server: steps(2, &Fault::OF_THE_SERVER, keys) }
+        let not_of_clients = |fault: &Fault| !Fault::OF_CLIENTS.contains(fault);
+        let of_servers = Fault::OF_THE_SERVER.into_iter();
+        let more = Fault::OF_REPLICATED.into_iter().chain(Fault::OF_SLOTS).filter(not_of_clients);
+        let more = more.filter(|fault| !Fault::OF_THE_SERVER.contains(fault));
+        let of_servers: Vec<_> = of_servers.chain(more).collect();
+        Self { clients: steps(1, &Fault::OF_CLIENTS, 2 * processes), server: steps(2, &of_servers, keys) }
     }
 }
 

@@ -122,8 +122,8 @@ pub(crate) type Won = (Duration, Duration);
 pub struct Watched {
     store: Arc<dyn Store>,
     broken: Option<Broken>,
-    /// For what a store that is not broken would not do.
-    raw: Client,
+    /// For what a store that is not broken would not do. None where there is no one server to do it at.
+    raw: Option<Client>,
     /// The claim whose token is used again and again.
     reused: Arc<Claim>,
     started: Duration,
@@ -137,10 +137,6 @@ impl Watched {
     /// # Errors
     ///
     /// When a URL cannot be understood.
-    ///
-    /// # Panics
-    ///
-    /// When that of the library is understood, and the client does not understand it.
     pub(crate) fn open(urls: &[String], broken: Option<Broken>, log: Arc<Log>) -> Result<Self, SetupError> {
         let mut nodes = urls.iter().map(|url| RedisStore::open(url)).collect::<Result<Vec<_>, _>>()?;
         if broken == Some(Broken::NoMajority) {
@@ -149,7 +145,7 @@ impl Watched {
         }
         let store: Arc<dyn Store> =
             if let [one] = &*nodes { Arc::new(one.clone()) } else { Arc::new(Redlock::new(nodes)?) };
-        let raw = Client::open(urls[0].as_str()).expect("the same URL");
+        let raw = Client::open(urls[0].as_str()).ok();
         let reused = Claim::new("reused".into(), Duration::from_secs(1), "".into());
         let (reused, started) = (Arc::new(reused), machine_time());
         Ok(Self { store, broken, raw, reused, started, log, won: Arc::default() })
@@ -188,7 +184,7 @@ impl Watched {
 
     /// Sends one command on a connection of its own.
     async fn raw(&self, words: Vec<String>) -> Result<i64, StoreError> {
-        let client = self.raw.clone();
+        let client = self.raw.clone().expect("this store can be broken on single servers only");
         let told = tokio::task::spawn_blocking(move || {
             let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
             connection.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -345,6 +341,10 @@ impl Store for Watched {
 
     fn self_test<'a>(&'a self, probe: &'a LockKey) -> StoreFuture<'a, ()> {
         self.store.self_test(probe)
+    }
+
+    fn flaw(&self, keys: &[LockKey]) -> Option<String> {
+        self.store.flaw(keys)
     }
 
     fn attach(&self, background: &Background) {

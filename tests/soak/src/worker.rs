@@ -49,7 +49,7 @@ pub(crate) const LONGEST_HOLD: u32 = 3;
 /// What a worker is told.
 #[derive(Debug, Clone)]
 pub struct Orders {
-    /// The lock servers, each behind a proxy.
+    /// Where the locks are: each server behind a proxy, or one address for all.
     pub locks: Vec<String>,
     /// The server of the resource.
     pub resource: String,
@@ -73,7 +73,7 @@ impl Orders {
         let broken = broken.map_or("none".to_owned(), |broken| broken.to_string());
         let (directory, numbers) =
             (directory.display().to_string(), [seed.to_string(), place.to_string(), life.to_string()]);
-        [vec!["worker".to_owned(), locks.join(","), resource.clone(), directory], numbers.to_vec(), vec![broken]]
+        [vec!["worker".to_owned(), locks.join(" "), resource.clone(), directory], numbers.to_vec(), vec![broken]]
             .concat()
     }
 
@@ -88,7 +88,7 @@ impl Orders {
             panic!("no orders of a worker: {arguments:?}")
         };
         Self {
-            locks: locks.split(',').map(str::to_owned).collect(),
+            locks: locks.split(' ').map(str::to_owned).collect(),
             resource: resource.clone(),
             directory: directory.into(),
             seed: seed.parse().expect("a seed"),

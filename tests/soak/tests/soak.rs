@@ -9,6 +9,7 @@ use std::time::Duration;
 use lock_soak::check::Sort;
 use lock_soak::report::Report;
 use lock_soak::run::{Options, run};
+use lock_soak::topology::Topology;
 use lock_soak::watched::Broken;
 use lock_tests::machine_time;
 
@@ -49,7 +50,7 @@ fn a_minute_of_every_fault() {
 /// Turned red by: a store that asks one of them; an acquisition that stays where it was not waited for.
 #[test]
 fn half_a_minute_of_redlock() {
-    let mut options = options().redlock();
+    let mut options = options().on(Topology::Redlock);
     options.length = Duration::from_secs(30);
     let report = soak(&options);
     assert!(report.findings.is_empty(), "{report}");
@@ -57,9 +58,58 @@ fn half_a_minute_of_redlock() {
 
 #[test]
 fn control_no_majority() {
-    let mut options = options().redlock();
+    let mut options = options().on(Topology::Redlock);
     (options.broken, options.deck) = (Some(Broken::NoMajority), Vec::new());
     (options.length, options.wanted) = (LONG, Some(Sort::Overlap));
+    let report = soak(&options);
+    assert!(report.count(Sort::Overlap) > 0, "not found: {report}");
+}
+
+/// Promise: the same of locks in a cluster whose masters are replaced, on demand and since they were stopped or killed, while slots
+/// move and connections and processes end. What nobody asked for may lose locks of that master, and nothing else may.
+///
+/// Turned red by: fencing tokens that are counted and not timed; a lost place in line that is waited in.
+#[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
+fn half_a_minute_of_a_cluster() {
+    half_a_minute_on(Topology::Cluster);
+}
+
+/// Promise: the same of locks on a master whose replicas take its place, by order of the sentinels.
+///
+/// Turned red by: as for a cluster.
+#[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
+fn half_a_minute_of_sentinels() {
+    half_a_minute_on(Topology::Sentinel);
+}
+
+#[track_caller]
+fn half_a_minute_on(topology: Topology) {
+    let mut options = options().on(topology);
+    options.length = Duration::from_secs(30);
+    let report = soak(&options);
+    assert!(report.findings.is_empty(), "{report}");
+}
+
+/// What is excused after a failover does not excuse everything.
+#[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
+fn control_slow_clock_in_a_cluster() {
+    is_found_on(Topology::Cluster);
+}
+
+#[test]
+#[ignore = "takes long; tests/run.sh --all runs it"]
+fn control_slow_clock_beside_sentinels() {
+    is_found_on(Topology::Sentinel);
+}
+
+#[track_caller]
+fn is_found_on(topology: Topology) {
+    let mut options = options().on(topology);
+    (options.broken, options.wanted) = (Some(Broken::SlowClock), Some(Sort::Overlap));
+    options.length = LONG;
     let report = soak(&options);
     assert!(report.count(Sort::Overlap) > 0, "not found: {report}");
 }
