@@ -372,15 +372,41 @@ fn names() -> impl Iterator<Item = &'static str> {
     ARGUMENTS.iter().map(|(name, _)| *name)
 }
 
+/// What other libraries call an argument, and we.
+const ELSEWHERE: [(&str, &str); 17] = [
+    ("acquire_timeout", "wait"),
+    ("backoff", "retry"),
+    ("blocking_timeout", "wait"),
+    ("expire", "ttl"),
+    ("expires", "ttl"),
+    ("expiry", "ttl"),
+    ("keep_alive", "renew"),
+    ("lease", "ttl"),
+    ("lease_time", "ttl"),
+    ("lock_at_least_for", "min_hold"),
+    ("lock_at_most_for", "ttl"),
+    ("retries", "retry"),
+    ("tries", "retry"),
+    ("timeout", "wait"),
+    ("wait_time", "wait"),
+    ("wait_timeout", "wait"),
+    ("watchdog", "renew"),
+];
+
+fn called_elsewhere(name: &Ident) -> Option<&'static str> {
+    ELSEWHERE.iter().find(|(elsewhere, _)| name == elsewhere).map(|(_, ours)| *ours)
+}
+
 /// The argument that was probably meant; of a correct name, itself.
 fn similar(name: &Ident) -> Option<&'static str> {
-    suggest::similar(&name.to_string(), names())
+    called_elsewhere(name).or_else(|| suggest::similar(&name.to_string(), names()))
 }
 
 fn unknown(name: &Ident) -> syn::Error {
-    let text = match similar(name) {
-        Some(similar) => format!("unknown argument `{name}`; a similar argument exists: `{similar}`"),
-        None => format!("unknown argument `{name}`; expected {}", suggest::list(names(), "or")),
+    let text = match (called_elsewhere(name), similar(name)) {
+        (Some(ours), _) => format!("unknown argument `{name}`; here it is called `{ours}`"),
+        (None, Some(similar)) => format!("unknown argument `{name}`; a similar argument exists: `{similar}`"),
+        (None, None) => format!("unknown argument `{name}`; expected {}", suggest::list(names(), "or")),
     };
     syn::Error::new(name.span(), text)
 }
@@ -711,9 +737,12 @@ mod tests {
         one(quote!(wait("2s")), "`wait` needs a value, such as `wait = \"2s\"`");
         one(quote!("2s"), "name the argument: `wait = \"2s\"`");
         one(quote!(wait = "2s" guard = lock), "expected `,` between two arguments");
-        assert!(
-            beside(quote!(timeout = "2s"))[0].starts_with("unknown argument `timeout`; expected `key`, `keys`, `ttl`")
-        );
+        one(quote!(timeout = "2s"), "unknown argument `timeout`; here it is called `wait`");
+        assert!(super::ELSEWHERE.iter().all(|(name, ours)| {
+            // Each leads to an argument that there is, and is none itself.
+            super::names().any(|known| known == *ours) && super::names().all(|known| known != *name)
+        }));
+        assert!(beside(quote!(colour = 2))[0].starts_with("unknown argument `colour`; expected `key`, `keys`, `ttl`"));
     }
 
     #[test]

@@ -98,7 +98,7 @@ const UNKNOWN: [(&str, Option<&str>); 6] = [
     ("tttl", Some("ttl")),
     ("wiat", Some("wait")),
     ("renw", Some("renew")),
-    ("timeout", None),
+    ("timeout", Some("wait")),
     ("retries_of_mine", None),
 ];
 

@@ -32,6 +32,9 @@ mod counted {
 
     impl Figures {
         /// The series of the calls that are called `lock`.
+        ///
+        /// A recorder is known by its address. So a test that has one recorder after the other on its stack makes a manager for
+        /// each; the one that a program installs stays where it is.
         pub(crate) fn of(&self, lock: &'static str) -> Series {
             let recorder = with_recorder(|recorder| ptr::from_ref(recorder).cast::<()>().addr());
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(lock).cloned();
