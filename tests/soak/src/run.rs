@@ -132,6 +132,9 @@ pub fn run(options: &Options) -> Report {
     let resource = RedisServer::start();
     let network = Runtime::new().expect("a runtime");
     let servers = options.topology.start(&network);
+    let names: Vec<_> = (0..KEYS).map(key_name).collect();
+    let has_keys = |number: usize| !servers.keys_at(number, &names).is_empty();
+    assert!((0..options.topology.masters()).all(has_keys), "each of the servers has keys");
     let proxies_before = |server: &RedisServer| {
         let before = |_| network.block_on(Proxy::start(server.port()));
         (0..PROCESSES).map(before).collect::<Vec<_>>()

@@ -47,12 +47,13 @@ impl Topology {
     #[must_use]
     pub fn faults(self) -> Vec<Fault> {
         let of_all = || Fault::OF_CLIENTS.into_iter().chain(Fault::OF_THE_SERVER);
+        let of_replicated = || of_all().filter(|fault| fault.needs_no_proxy()).chain(Fault::OF_MASTERS);
         match self {
             Self::One => of_all().collect(),
             // There is no line.
             Self::Redlock => of_all().filter(|fault| !fault.is_of_lines()).collect(),
-            Self::Cluster => [&Fault::OF_REPLICATED[..], &Fault::OF_SLOTS].concat(),
-            Self::Sentinel => Fault::OF_REPLICATED.to_vec(),
+            Self::Cluster => of_replicated().chain(Fault::OF_SLOTS).collect(),
+            Self::Sentinel => of_replicated().collect(),
         }
     }
 
